@@ -1,0 +1,14 @@
+//! The workflow engine of wiab.
+//!
+//! The pure core folds events into a state ([`state`]) and decides what comes next ([`decide`]); the runner
+//! ([`runner`]) interprets the decisions. The core knows no clock, file system, randomness or tokio.
+
+pub mod codec;
+pub mod event;
+pub mod graph;
+pub mod id;
+pub mod inputs;
+pub mod outcome;
+pub mod plan;
+pub mod ports;
+pub mod text;

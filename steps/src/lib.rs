@@ -1,0 +1,4 @@
+//! The step kinds of wiab, and the hosts they act on.
+
+pub mod host;
+pub mod kind;
