@@ -6,3 +6,5 @@
 
 mod basics;
 mod common;
+mod crash;
+mod powercut;
