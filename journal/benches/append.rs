@@ -5,8 +5,16 @@
 //! Each round measures, one after the other: a raw append of 300 bytes with `fdatasync`; the journal with one writer,
 //! two events per batch; the journal with eight writers, two events per batch. Ratios are taken within a round,
 //! because the disk's mood changes between rounds. The directory must be on the disk in question (default: `target`).
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark measures time and prints")]
-#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a benchmark, not a product")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark measures time and prints"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a benchmark, not a product"
+)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -39,7 +47,12 @@ struct Args {
 
 fn args() -> Args {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let mut args = Args { dir: target, rounds: 7, events: 500, verify: None };
+    let mut args = Args {
+        dir: target,
+        rounds: 7,
+        events: 500,
+        verify: None,
+    };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
         match flag.as_str() {
@@ -58,7 +71,12 @@ fn batch(run: u8, bytes: usize, entries: usize) -> Batch {
         run: [run; 16],
         time_ms: 1_800_000_000_000,
         actor: "bench@machine 1".to_owned(),
-        entries: (0..entries).map(|_| Entry { kind: 19, body: vec![b'x'; bytes] }).collect(),
+        entries: (0..entries)
+            .map(|_| Entry {
+                kind: 19,
+                body: vec![b'x'; bytes],
+            })
+            .collect(),
     }
 }
 
@@ -106,7 +124,11 @@ fn median(values: &[f64]) -> f64 {
 fn row(name: &str, micros: &[f64], raw: &[f64]) {
     let ratios: Vec<f64> = micros.iter().zip(raw).map(|(one, raw)| one / raw).collect();
     let least = micros.iter().copied().fold(f64::INFINITY, f64::min);
-    println!("{name:<44} {:>8.0} {least:>8.0} {:>8.2}", median(micros), median(&ratios));
+    println!(
+        "{name:<44} {:>8.0} {least:>8.0} {:>8.2}",
+        median(micros),
+        median(&ratios)
+    );
 }
 
 fn appends(args: &Args) {
@@ -118,7 +140,10 @@ fn appends(args: &Args) {
         eights.push(journal(&dir.path().join("eight"), args.events, 8));
     }
     println!("{} rounds of {} appends", args.rounds, args.events);
-    println!("{:<44} {:>8} {:>8} {:>8}", "microseconds per durable append", "median", "least", "to raw");
+    println!(
+        "{:<44} {:>8} {:>8} {:>8}",
+        "microseconds per durable append", "median", "least", "to raw"
+    );
     row("raw append of 300 bytes + fdatasync", &raws, &raws);
     row("journal, 1 writer, batch of 2 events", &ones, &raws);
     row("journal, 8 writers, batches of 2 events", &eights, &raws);

@@ -170,7 +170,12 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), JournalError
     let temp = path.with_file_name(format!(".{name}.{number}"));
     let write = || -> io::Result<()> {
         let mut open = std::fs::File::options();
-        let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
+        let mut file = open
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temp)?;
         file.write_all(bytes)?;
         file.sync_data()
     };

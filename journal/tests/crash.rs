@@ -15,7 +15,17 @@ use crate::common::{all, batch, copy_tree, options, run, scratch};
 
 /// Calls that change something on disk.
 const CHANGES: [&str; 11] = [
-    "openat", "write", "pwrite64", "sync_file_range", "fdatasync", "fsync", "fallocate", "ftruncate", "rename", "unlink", "mkdir",
+    "openat",
+    "write",
+    "pwrite64",
+    "sync_file_range",
+    "fdatasync",
+    "fsync",
+    "fallocate",
+    "ftruncate",
+    "rename",
+    "unlink",
+    "mkdir",
 ];
 /// Batches the child appends.
 const BATCHES: usize = 4;
@@ -23,12 +33,27 @@ const BATCHES: usize = 4;
 /// Not a test of its own: the child's part. Acknowledged batches are reported on standard output.
 #[test]
 fn child() {
-    let Ok(dir) = std::env::var("WIAB_JOURNAL_CHILD") else { return };
+    let Ok(dir) = std::env::var("WIAB_JOURNAL_CHILD") else {
+        return;
+    };
     let mut out = std::io::stdout();
     let mut say = |line: String| {
-        out.write_all(format!("\n{line}\n").as_bytes()).expect("stdout");
+        out.write_all(format!("\n{line}\n").as_bytes())
+            .expect("stdout");
         out.flush().expect("stdout");
     };
+    if std::env::var_os("WIAB_JOURNAL_READ").is_some() {
+        let reader = Reader::open(Path::new(&dir), options()).expect("read");
+        say(format!("failed {:?}", reader.source()));
+        return say(format!(
+            "ack {}",
+            reader
+                .frames(1)
+                .map(|frame| frame.expect("frame").seq)
+                .max()
+                .unwrap_or(0)
+        ));
+    }
     let journal = match Journal::open(Path::new(&dir), options()) {
         Ok(journal) => journal,
         Err(error) => return say(format!("refused {}", error.chain())),
@@ -38,7 +63,11 @@ fn child() {
     let large = std::env::var_os("WIAB_JOURNAL_LARGE").is_some();
     for number in 0..if large { 4 * BATCHES } else { BATCHES } {
         let repeat = if large { 8_000 } else { 2_000 };
-        let text = if large || number == 2 { "large ".repeat(repeat) } else { "small".to_owned() };
+        let text = if large || number == 2 {
+            "large ".repeat(repeat)
+        } else {
+            "small".to_owned()
+        };
         match journal.append(batch(run(1), &text, 2)) {
             Ok(appended) => say(format!("ack {}", appended.last_seq)),
             Err(error) => say(format!("failed {}", error.chain())),
@@ -68,14 +97,22 @@ pub(crate) fn strace(dir: &Path, arguments: &[String]) -> Report {
         .env("WIAB_JOURNAL_CHILD", dir)
         .stdin(Stdio::null())
         .output()
-        .expect("`strace` is needed for the crash tests and could not be started; `./test` installs it");
+        .expect(
+            "`strace` is needed for the crash tests and could not be started; `./test` installs it",
+        );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut report = Report::default();
     for line in text.lines() {
-        if let Some(seq) = line.strip_prefix("ack ").or_else(|| line.strip_prefix("opened ")) {
+        if let Some(seq) = line
+            .strip_prefix("ack ")
+            .or_else(|| line.strip_prefix("opened "))
+        {
             report.acknowledged = seq.parse().expect("number");
         }
-        if let Some(why) = line.strip_prefix("refused ").or_else(|| line.strip_prefix("failed ")) {
+        if let Some(why) = line
+            .strip_prefix("refused ")
+            .or_else(|| line.strip_prefix("failed "))
+        {
             report.refused.push(why.to_owned());
         }
         report.finished |= line == "finished";
@@ -87,7 +124,10 @@ pub(crate) fn strace(dir: &Path, arguments: &[String]) -> Report {
 fn prepared(killed: bool) -> tempfile::TempDir {
     let dir = scratch();
     if killed {
-        let report = strace(dir.path(), &inject("fdatasync", "signal=SIGKILL", "6", dir.path()));
+        let report = strace(
+            dir.path(),
+            &inject("fdatasync", "signal=SIGKILL", "6", dir.path()),
+        );
         assert!(report.acknowledged > 0 && !report.finished, "{report:?}");
     } else {
         let journal = Journal::open(dir.path(), options()).expect("open");
@@ -111,13 +151,22 @@ fn inject(call: &str, what: &str, when: &str, dir: &Path) -> Vec<String> {
 
 /// Opens what is left and holds it against what was acknowledged.
 fn survives(dir: &Path, report: &Report, context: &str) {
-    let journal = Journal::open(dir, options()).unwrap_or_else(|error| panic!("{context}: {}", error.chain()));
+    let journal = Journal::open(dir, options())
+        .unwrap_or_else(|error| panic!("{context}: {}", error.chain()));
     let frames = all(&journal);
     let head = journal.head().seq;
-    assert!(head >= report.acknowledged, "{context}: {} acknowledged, {head} kept", report.acknowledged);
+    assert!(
+        head >= report.acknowledged,
+        "{context}: {} acknowledged, {head} kept",
+        report.acknowledged
+    );
     assert_eq!(frames.len() as u64, head, "{context}");
-    journal.append(batch(run(2), "after", 1)).unwrap_or_else(|error| panic!("{context}: {}", error.chain()));
-    journal.close().unwrap_or_else(|error| panic!("{context}: {}", error.chain()));
+    journal
+        .append(batch(run(2), "after", 1))
+        .unwrap_or_else(|error| panic!("{context}: {}", error.chain()));
+    journal
+        .close()
+        .unwrap_or_else(|error| panic!("{context}: {}", error.chain()));
 }
 
 /// The paths within the state directory that a child starting from `start` touches. Restricting `strace` to them keeps the
@@ -126,20 +175,34 @@ fn touched(start: &Path) -> BTreeSet<String> {
     let dir = scratch();
     copy_tree(start, dir.path());
     let log = dir.path().with_extension("strace");
-    let arguments = ["-o".to_owned(), log.display().to_string(), "-s".to_owned(), "4096".to_owned()];
+    let arguments = [
+        "-o".to_owned(),
+        log.display().to_string(),
+        "-s".to_owned(),
+        "4096".to_owned(),
+    ];
     let report = strace(dir.path(), &arguments);
     assert!(report.finished && report.refused.is_empty(), "{report:?}");
     let log = String::from_utf8_lossy(&std::fs::read(log).expect("log")).into_owned();
     let here = format!("\"{}/", dir.path().display());
-    let paths = log.match_indices(&here).map(|(at, _)| &log[at + here.len()..]);
-    paths.filter_map(|rest| rest.split_once('"')).map(|(path, _)| path.to_owned()).collect()
+    let paths = log
+        .match_indices(&here)
+        .map(|(at, _)| &log[at + here.len()..]);
+    paths
+        .filter_map(|rest| rest.split_once('"'))
+        .map(|(path, _)| path.to_owned())
+        .collect()
 }
 
 /// Restricts `strace` to paths within `dir`.
 fn only(paths: &BTreeSet<String>, dir: &Path) -> Vec<String> {
     let here = std::iter::once(dir.display().to_string());
-    let below = paths.iter().map(|path| dir.join(path).display().to_string());
-    here.chain(below).flat_map(|path| ["-P".to_owned(), path]).collect()
+    let below = paths
+        .iter()
+        .map(|path| dir.join(path).display().to_string());
+    here.chain(below)
+        .flat_map(|path| ["-P".to_owned(), path])
+        .collect()
 }
 
 /// How many points there are, counted in an undisturbed child: for each call, how often the busiest thread makes it.
@@ -148,7 +211,12 @@ fn countable(start: &Path, paths: &BTreeSet<String>) -> usize {
     copy_tree(start, dir.path());
     let log = dir.path().with_extension("strace");
     let trace = format!("trace={}", CHANGES.join(","));
-    let mut arguments = vec!["-o".to_owned(), log.display().to_string(), "-e".to_owned(), trace];
+    let mut arguments = vec![
+        "-o".to_owned(),
+        log.display().to_string(),
+        "-e".to_owned(),
+        trace,
+    ];
     arguments.extend(only(paths, dir.path()));
     assert!(strace(dir.path(), &arguments).finished);
     let log = std::fs::read_to_string(log).expect("log");
@@ -158,7 +226,13 @@ fn countable(start: &Path, paths: &BTreeSet<String>) -> usize {
             *counts.entry((call, thread)).or_default() += 1;
         }
     }
-    let busiest = |call: &str| counts.iter().filter(|((of, _), _)| *of == call).map(|(_, count)| *count).max();
+    let busiest = |call: &str| {
+        counts
+            .iter()
+            .filter(|((of, _), _)| *of == call)
+            .map(|(_, count)| *count)
+            .max()
+    };
     CHANGES.iter().filter_map(|call| busiest(call)).sum()
 }
 
@@ -182,7 +256,10 @@ fn kill_everywhere(start: &Path) -> usize {
     }
     // A retried lock or a sync of sled's background thread makes the number vary a little.
     let expected = countable(start, &paths);
-    assert!(10 * points >= 9 * expected, "{points} points of {expected}: some were passed over");
+    assert!(
+        10 * points >= 9 * expected,
+        "{points} points of {expected}: some were passed over"
+    );
     points
 }
 
@@ -191,7 +268,10 @@ fn killed_at_every_change_of_creating_and_appending() {
     let empty = scratch();
     let points = kill_everywhere(empty.path());
     println!("{points} kill points, 0 events lost");
-    assert!(points > 60, "only {points} points: the enumeration is broken");
+    assert!(
+        points > 60,
+        "only {points} points: the enumeration is broken"
+    );
 }
 
 #[test]
@@ -199,8 +279,14 @@ fn killed_at_every_change_of_reopening_and_appending() {
     for killed in [false, true] {
         let start = prepared(killed);
         let points = kill_everywhere(start.path());
-        println!("after {}: {points} kill points, 0 events lost", if killed { "a kill" } else { "closing" });
-        assert!(points > 40, "only {points} points: the enumeration is broken");
+        println!(
+            "after {}: {points} kill points, 0 events lost",
+            if killed { "a kill" } else { "closing" }
+        );
+        assert!(
+            points > 40,
+            "only {points} points: the enumeration is broken"
+        );
     }
 }
 
@@ -210,7 +296,16 @@ fn a_disk_that_is_full_from_every_write_on() {
     let paths = touched(start.path());
     let mut reasons = BTreeSet::new();
     let mut points = 0;
-    for call in ["pwrite64", "write", "fallocate", "fdatasync", "fsync", "openat", "mkdir", "rename"] {
+    for call in [
+        "pwrite64",
+        "write",
+        "fallocate",
+        "fdatasync",
+        "fsync",
+        "openat",
+        "mkdir",
+        "rename",
+    ] {
         for when in 1.. {
             let dir = scratch();
             copy_tree(start.path(), dir.path());
@@ -230,7 +325,10 @@ fn a_disk_that_is_full_from_every_write_on() {
         }
     }
     println!("{points} points of a full disk, 0 events lost");
-    assert!(reasons.iter().any(|why| why.contains("No space left")), "{reasons:?}");
+    assert!(
+        reasons.iter().any(|why| why.contains("No space left")),
+        "{reasons:?}"
+    );
 }
 
 #[test]
@@ -238,21 +336,34 @@ fn after_a_write_error_everything_is_refused_with_the_first_reason() {
     let start = prepared(false);
     let dir = scratch();
     copy_tree(start.path(), dir.path());
-    let quiet = strace(dir.path(), &inject("fdatasync", "error=EIO", "1000", dir.path()));
+    let quiet = strace(
+        dir.path(),
+        &inject("fdatasync", "error=EIO", "1000", dir.path()),
+    );
     assert!(quiet.finished && quiet.refused.is_empty(), "{quiet:?}");
     let mut seen = false;
     for when in 1..12 {
         let dir = scratch();
         copy_tree(start.path(), dir.path());
         // One failure only; the disk is well again afterwards, the journal must not be.
-        let report = strace(dir.path(), &inject("fdatasync", "error=EIO", &when.to_string(), dir.path()));
+        let report = strace(
+            dir.path(),
+            &inject("fdatasync", "error=EIO", &when.to_string(), dir.path()),
+        );
         survives(dir.path(), &report, &format!("EIO at fdatasync {when}"));
-        let poisoned: Vec<&String> = report.refused.iter().filter(|why| why.contains("first write error")).collect();
+        let poisoned: Vec<&String> = report
+            .refused
+            .iter()
+            .filter(|why| why.contains("first write error"))
+            .collect();
         if poisoned.is_empty() {
             continue;
         }
         seen = true;
-        assert!(poisoned.iter().all(|why| *why == poisoned[0]), "{poisoned:?}");
+        assert!(
+            poisoned.iter().all(|why| *why == poisoned[0]),
+            "{poisoned:?}"
+        );
         assert!(poisoned[0].contains("Input/output error"), "{poisoned:?}");
     }
     assert!(seen, "no append was ever hit");
@@ -261,20 +372,59 @@ fn after_a_write_error_everything_is_refused_with_the_first_reason() {
 #[test]
 fn reading_works_where_sled_cannot_open() {
     let start = prepared(false);
-    std::fs::write(start.path().join("db/db"), b"not a database any more, by far").expect("damage");
+    std::fs::write(
+        start.path().join("db/db"),
+        b"not a database any more, by far",
+    )
+    .expect("damage");
     assert!(Journal::open(start.path(), options()).is_err());
     let reader = Reader::open(start.path(), options()).expect("read");
-    assert!(matches!(reader.source(), Source::Copy { .. }), "{:?}", reader.source());
+    assert!(
+        matches!(reader.source(), Source::Copy { .. }),
+        "{:?}",
+        reader.source()
+    );
     assert_eq!(reader.frames(1).count(), 4);
     assert_eq!(reader.run_frames(&run(1)).expect("run").len(), 3);
+}
+
+#[test]
+fn reading_works_on_a_full_disk() {
+    let start = prepared(false);
+    let paths = touched(start.path());
+    for call in ["pwrite64", "write"] {
+        let dir = scratch();
+        copy_tree(start.path(), dir.path());
+        let mut arguments = inject(call, "error=ENOSPC", "1+", dir.path());
+        arguments.extend(only(&paths, dir.path()));
+        arguments.extend(["-E".to_owned(), "WIAB_JOURNAL_READ=1".to_owned()]);
+        let report = strace(dir.path(), &arguments);
+        assert_eq!(report.acknowledged, 4, "{report:?}");
+        assert!(
+            report.refused[0].contains("Copy") && report.refused[0].contains("No space left"),
+            "{report:?}"
+        );
+    }
 }
 
 #[test]
 fn a_second_process_is_refused_while_the_first_lives() {
     let dir = scratch();
     let journal = Journal::open(dir.path(), options()).expect("open");
-    let report = strace(dir.path(), &inject("fdatasync", "error=EIO", "1000", dir.path()));
-    assert!(report.refused.iter().any(|why| why.contains("in use by process")), "{report:?}");
-    assert!(matches!(Journal::open(dir.path(), options()), Err(JournalError::Locked { .. })));
+    let report = strace(
+        dir.path(),
+        &inject("fdatasync", "error=EIO", "1000", dir.path()),
+    );
+    assert!(
+        report
+            .refused
+            .iter()
+            .any(|why| why.contains("in use by process")),
+        "{report:?}"
+    );
+    assert!(matches!(
+        Journal::open(dir.path(), options()),
+        Err(JournalError::Locked { .. })
+    ));
     journal.close().expect("close");
 }
