@@ -10,6 +10,7 @@ pub mod graph;
 pub mod id;
 pub mod inputs;
 pub mod installation;
+mod mutant;
 pub mod outcome;
 pub mod plan;
 pub mod ports;
@@ -18,3 +19,6 @@ pub mod runner;
 pub mod state;
 pub mod survey;
 pub mod text;
+
+#[cfg(test)]
+mod simulator;

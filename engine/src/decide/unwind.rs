@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Command, InFlight, Room, UNDO_RETRY};
+use crate::mutant::{self, Mutant};
 use crate::outcome::{Outcome, RetryAdvice, UndoClass};
 use crate::state::{Index, RunState, StepRecord, StepState};
 
@@ -119,6 +120,7 @@ fn next<'a>(
         .dependents_of(at)
         .iter()
         .any(|dependent| holds(state, in_flight, *dependent))
+        && !mutant::on(Mutant::UndoBeforeDependents)
     {
         return None;
     }

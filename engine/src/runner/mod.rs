@@ -15,6 +15,7 @@ use crate::event::{
     StepSucceeded, UndoFailed, UndoSkipped, UndoStarted, UnwindBegan,
 };
 use crate::id::{RunId, StepId};
+use crate::mutant::{self, Mutant};
 use crate::outcome::{Failure, How, Receipt};
 use crate::ports::{
     Busy, Cancel, Clock, LogError, Progress, ProgressSink, RunLog, Scrub, StepCx, Steps, Transcript,
@@ -362,7 +363,10 @@ impl Runner {
             mode,
             step: built,
             cx,
-            before: record.before.clone(),
+            before: record
+                .before
+                .clone()
+                .filter(|_| !(mode == Mode::Attempt && mutant::on(Mutant::RecapturesOnResume))),
             touched: record.touched,
             timeout_ms: spec.timeout_ms,
             log: Arc::clone(&self.world.log),

@@ -8,6 +8,7 @@ use crate::event::{
     Event, Evidence, StepCaptured, StepFailed, StepReconciled, StepSucceeded, UndoFailed,
     UndoSucceeded,
 };
+use crate::mutant::{self, Mutant};
 use crate::outcome::{Before, Failure, How, Probe, Receipt};
 use crate::ports::{Busy, RunLog, Scrub, Step, StepCx};
 use crate::state::Index;
@@ -123,6 +124,7 @@ async fn perform(work: &Work) -> Result<Answer, Failure> {
         .as_ref()
         .map_err(|why| Failure::clean(why.clone()))?;
     match work.mode {
+        Mode::Reconcile if mutant::on(Mutant::NoProbeOnResume) => Ok(Answer::Found(Probe::Absent)),
         Mode::Reconcile => step.probe(&work.cx).await.map(Answer::Found),
         Mode::Undo => {
             let before = work.before.clone().unwrap_or(Before::Nothing);

@@ -9,6 +9,7 @@ use crate::event::{
     StepSucceeded, UnwindBegan, Verdict,
 };
 use crate::id::StepId;
+use crate::mutant::{self, Mutant};
 use crate::outcome::{Before, How, Outcome, Probe, Residue};
 use crate::plan::{Change, Plan, triage};
 
@@ -262,6 +263,8 @@ impl RunState {
                     record.attempts = attempt;
                     record.tries += 1;
                     record.touched_earlier = record.touched;
+                    // With a before-image in the journal, no further event precedes the effect.
+                    record.touched |= record.before.is_some();
                     record.state = StepState::Running { attempt };
                 });
                 Ok(())
@@ -274,6 +277,9 @@ impl RunState {
         match self.records.get(at).map(|record| &record.state) {
             Some(StepState::Running { .. }) => {
                 self.update(at, |record| {
+                    if mutant::on(Mutant::RecapturesOnResume) {
+                        record.before = None;
+                    }
                     record.before.get_or_insert_with(|| event.before.clone());
                     record.touched = true;
                 });
@@ -288,7 +294,7 @@ impl RunState {
             Some(StepState::Running { .. } | StepState::Reconciled { .. }) => {
                 self.update(at, |record| {
                     match event.how {
-                        How::Adopted => {}
+                        How::Adopted => record.touched |= mutant::on(Mutant::AdoptedStepUndone),
                         How::Changed | How::Accepted => record.touched = true,
                     }
                     record.took_ms = event.took_ms;

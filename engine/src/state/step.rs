@@ -1,5 +1,6 @@
 //! What is known about one step of a run.
 
+use crate::mutant::{self, Mutant};
 use crate::outcome::{Before, Failure, How, Probe, Receipt, Residue};
 
 /// Where a step stands.
@@ -172,6 +173,7 @@ impl StepRecord {
 
     pub(crate) fn fail(&mut self, attempt: u32, failure: &Failure) {
         self.touched = match failure.residue {
+            _ if mutant::on(Mutant::FailedStepNotUndone) => false,
             Residue::Clean => self.touched_earlier,
             Residue::Dirty | Residue::Unknown => true,
         };
