@@ -63,8 +63,20 @@ pub fn sha256_of_url(url: &str) -> String {
 
 pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let with_value = [
-        "-o", "--output", "-C", "--continue-at", "--retry", "--retry-delay", "--max-time", "-m", "--connect-timeout", "-H",
-        "-A", "--speed-limit", "--speed-time", "-w",
+        "-o",
+        "--output",
+        "-C",
+        "--continue-at",
+        "--retry",
+        "--retry-delay",
+        "--max-time",
+        "-m",
+        "--connect-timeout",
+        "-H",
+        "-A",
+        "--speed-limit",
+        "--speed-time",
+        "-w",
     ];
     let mut args: Vec<&str> = Vec::new();
     for word in &call.args {
