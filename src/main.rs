@@ -1,10 +1,52 @@
-//! The command line of wiab.
+//! The command line of wiab: the only code that prints, reads the environment and ends the process.
 
+mod app;
 mod cli;
+mod cmd;
 mod config;
 mod dirs;
 mod exit;
 mod problem;
 mod ui;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::app::App;
+use crate::cli::Cli;
+use crate::config::env::Environment;
+use crate::exit::Code;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let app = match App::new(cli.global, Environment::of_process()) {
+        Ok(app) => app,
+        Err(problem) => {
+            let _gone = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("{}\n", problem.lines().join("\n")).as_bytes(),
+            );
+            return ExitCode::from(problem.code.number());
+        }
+    };
+    let code = cmd::run(&app, &cli.command).unwrap_or_else(|problem| {
+        app.printer.problem(&problem);
+        problem.code
+    });
+    ExitCode::from(code.number())
+}
+
+/// What clap has to say: help and version on stdout with 0, mistakes on stderr with 64 instead of clap's 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let code = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Code::Ok,
+        _ => Code::Usage,
+    };
+    let _gone = error.print();
+    ExitCode::from(code.number())
+}
