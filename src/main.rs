@@ -7,6 +7,7 @@ mod config;
 mod dirs;
 mod exit;
 mod problem;
+mod screen;
 mod ui;
 
 use std::process::ExitCode;
