@@ -78,10 +78,8 @@ impl App {
         let mut all = Vec::new();
         for set in &self.global.sets {
             let Some((path, text)) = set.split_once('=') else {
-                return Err(
-                    Problem::new(Code::Usage, format!("--set {set} has no `=`"))
-                        .hint("write --set KEY=VALUE, such as --set run.width=2"),
-                );
+                return Err(Problem::new(Code::Usage, format!("--set {set} has no `=`"))
+                    .hint("write --set KEY=VALUE, such as --set run.width=2"));
             };
             all.push((path.to_owned(), text.to_owned(), "--set".to_owned()));
         }

@@ -132,12 +132,42 @@ mod tests {
     fn the_state_directory_follows_its_precedence() {
         let home = ("HOME", "/home/op");
         let cases = [
-            (Some("/flag"), vec![("WIAB_STATE_DIR", "/env"), home], false, "local", "/flag/w-local"),
-            (None, vec![("WIAB_STATE_DIR", "/env"), home], true, "local", "/env/w-local"),
+            (
+                Some("/flag"),
+                vec![("WIAB_STATE_DIR", "/env"), home],
+                false,
+                "local",
+                "/flag/w-local",
+            ),
+            (
+                None,
+                vec![("WIAB_STATE_DIR", "/env"), home],
+                true,
+                "local",
+                "/env/w-local",
+            ),
             (None, vec![home], true, "local", "/var/lib/wiab/w-local"),
-            (None, vec![home], true, "sim", "/home/op/.local/state/wiab/w-sim"),
-            (None, vec![("XDG_STATE_HOME", "/xdg"), home], false, "sim", "/xdg/wiab/w-sim"),
-            (None, vec![("XDG_STATE_HOME", "rel"), home], false, "sim", "/home/op/.local/state/wiab/w-sim"),
+            (
+                None,
+                vec![home],
+                true,
+                "sim",
+                "/home/op/.local/state/wiab/w-sim",
+            ),
+            (
+                None,
+                vec![("XDG_STATE_HOME", "/xdg"), home],
+                false,
+                "sim",
+                "/xdg/wiab/w-sim",
+            ),
+            (
+                None,
+                vec![("XDG_STATE_HOME", "rel"), home],
+                false,
+                "sim",
+                "/home/op/.local/state/wiab/w-sim",
+            ),
         ];
         for (flag, vars, root, host, want) in cases {
             let env = Environment::from_pairs(vars);

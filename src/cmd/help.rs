@@ -63,7 +63,8 @@ fn exit_codes() -> String {
 }
 
 fn environment() -> String {
-    let mut text = String::from("Variables that wiab reads. Flags win over them; they win over files.\n\n");
+    let mut text =
+        String::from("Variables that wiab reads. Flags win over them; they win over files.\n\n");
     for (name, about) in OTHER_VARIABLES {
         text.push_str(&format!("  {name:<24} {about}\n"));
     }

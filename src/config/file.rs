@@ -94,7 +94,8 @@ impl FileContent {
         match tables {
             Some(tables) if with_steps => {
                 for (table, span) in tables {
-                    self.steps.extend(steps::read(table, &span, &mut self.diags));
+                    self.steps
+                        .extend(steps::read(table, &span, &mut self.diags));
                 }
             }
             Some(_) => self.diags.push(Diag::new(

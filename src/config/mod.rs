@@ -24,10 +24,19 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Variables that start with `WIAB_` and are no configuration keys.
 pub(crate) const OTHER_VARIABLES: [(&str, &str); 5] = [
     ("WIAB_CONFIG", "the configuration file, like --config"),
-    ("WIAB_STATE_DIR", "where journal and runs are kept, like --state-dir"),
+    (
+        "WIAB_STATE_DIR",
+        "where journal and runs are kept, like --state-dir",
+    ),
     ("WIAB_PROGRESS", "how progress is shown, like --progress"),
-    ("WIAB_LOG", "what the debug log in the run's directory holds: a tracing filter"),
-    ("WIAB_LOG_STDERR", "set to 1: the debug log also goes to stderr"),
+    (
+        "WIAB_LOG",
+        "what the debug log in the run's directory holds: a tracing filter",
+    ),
+    (
+        "WIAB_LOG_STDERR",
+        "set to 1: the debug log also goes to stderr",
+    ),
 ];
 
 /// Where a value comes from.
@@ -168,8 +177,10 @@ impl Config {
                     ),
                 );
             };
-            let value = of_text(key, text, flag)
-                .map_err(|problem| Problem { code: Code::Usage, ..problem })?;
+            let value = of_text(key, text, flag).map_err(|problem| Problem {
+                code: Code::Usage,
+                ..problem
+            })?;
             self.values
                 .insert(key.path, (value, Origin::Flag(flag.clone())));
         }
@@ -210,7 +221,10 @@ impl Config {
         let Some(first) = missing.first() else {
             return Ok(());
         };
-        let names: Vec<String> = missing.iter().map(|key| format!("`{}`", key.path)).collect();
+        let names: Vec<String> = missing
+            .iter()
+            .map(|key| format!("`{}`", key.path))
+            .collect();
         let mut problem = Problem::new(
             Code::BadConfig,
             format!("{}: {} must be set", self.source.name, names.join(", ")),

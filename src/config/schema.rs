@@ -26,7 +26,9 @@ impl Key {
 
     /// The section; empty for top-level keys.
     pub(crate) fn section(&self) -> &'static str {
-        self.path.rsplit_once('.').map_or("", |(section, _)| section)
+        self.path
+            .rsplit_once('.')
+            .map_or("", |(section, _)| section)
     }
 
     /// The environment variable that sets it.
@@ -102,11 +104,53 @@ const fn key(
 
 /// All keys, by section.
 pub(crate) const KEYS: &[Key] = &[
-    key("name", Kind::Name, Some("wiab-staging"), "wiab-staging", "the installation's name; its journal is kept under it"),
-    key("host", Kind::Choice(&["local", "sim"]), Some("local"), "local", "the machine to act on: this one, or a simulated one"),
-    key("domain", Kind::Text, None, "example.com", "the domain under which Wire is reached"),
-    key("run.width", Kind::Integer(1, 256), Some("8"), "8", "most steps in flight at once"),
-    key("run.on_failure", Kind::Choice(&["keep", "rollback"]), Some("keep"), "keep", "what a step's final failure leads to"),
-    key("run.fail_fast", Kind::Bool, Some("false"), "false", "whether the first failure stops independent branches, too"),
-    key("sim.speed", Kind::Speed, Some("20"), "20", "how much faster than real the simulated machine's time passes, or \"max\""),
+    key(
+        "name",
+        Kind::Name,
+        Some("wiab-staging"),
+        "wiab-staging",
+        "the installation's name; its journal is kept under it",
+    ),
+    key(
+        "host",
+        Kind::Choice(&["local", "sim"]),
+        Some("local"),
+        "local",
+        "the machine to act on: this one, or a simulated one",
+    ),
+    key(
+        "domain",
+        Kind::Text,
+        None,
+        "example.com",
+        "the domain under which Wire is reached",
+    ),
+    key(
+        "run.width",
+        Kind::Integer(1, 256),
+        Some("8"),
+        "8",
+        "most steps in flight at once",
+    ),
+    key(
+        "run.on_failure",
+        Kind::Choice(&["keep", "rollback"]),
+        Some("keep"),
+        "keep",
+        "what a step's final failure leads to",
+    ),
+    key(
+        "run.fail_fast",
+        Kind::Bool,
+        Some("false"),
+        "false",
+        "whether the first failure stops independent branches, too",
+    ),
+    key(
+        "sim.speed",
+        Kind::Speed,
+        Some("20"),
+        "20",
+        "how much faster than real the simulated machine's time passes, or \"max\"",
+    ),
 ];

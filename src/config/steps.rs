@@ -11,14 +11,46 @@ use crate::ui::time;
 
 /// The keys of a `[[step]]`: name, type, meaning.
 pub(crate) const STEP_KEYS: [(&str, &str, &str); 8] = [
-    ("id", "text", "unique name; 1 to 96 of a-z, A-Z, 0-9, `.`, `:`, `-`, `_`"),
-    ("after", "list of texts", "steps that must be as wanted first; built-in ones can be named, too"),
-    ("run", "text or list", "the command that does it: a list is program and arguments, a text is for `sh -c`"),
-    ("probe", "text or list", "a command that changes nothing: code 0 means the step is as wanted, 1 that it is not"),
-    ("undo", "text or list", "the command that takes it back; without it the step is irreversible"),
-    ("timeout", "duration", "longest time of one attempt; default \"10m\""),
-    ("idempotent", "true or false", "whether `run` may simply be run again after a crash; default false"),
-    ("summary", "text", "what the plan screen says; default is the command"),
+    (
+        "id",
+        "text",
+        "unique name; 1 to 96 of a-z, A-Z, 0-9, `.`, `:`, `-`, `_`",
+    ),
+    (
+        "after",
+        "list of texts",
+        "steps that must be as wanted first; built-in ones can be named, too",
+    ),
+    (
+        "run",
+        "text or list",
+        "the command that does it: a list is program and arguments, a text is for `sh -c`",
+    ),
+    (
+        "probe",
+        "text or list",
+        "a command that changes nothing: code 0 means the step is as wanted, 1 that it is not",
+    ),
+    (
+        "undo",
+        "text or list",
+        "the command that takes it back; without it the step is irreversible",
+    ),
+    (
+        "timeout",
+        "duration",
+        "longest time of one attempt; default \"10m\"",
+    ),
+    (
+        "idempotent",
+        "true or false",
+        "whether `run` may simply be run again after a crash; default false",
+    ),
+    (
+        "summary",
+        "text",
+        "what the plan screen says; default is the command",
+    ),
 ];
 
 /// A command as an argument vector.
@@ -61,11 +93,12 @@ pub(crate) fn read(
     for key in table.keys() {
         let name: &str = key.get_ref();
         if !STEP_KEYS.iter().any(|(known, ..)| *known == name) {
-            let remedy = wiab_engine::text::nearest(name, STEP_KEYS.iter().map(|(known, ..)| *known))
-                .map_or_else(
-                    || format!("a [[step]] has {}", known_names()),
-                    |near| format!("did you mean `{near}`?"),
-                );
+            let remedy =
+                wiab_engine::text::nearest(name, STEP_KEYS.iter().map(|(known, ..)| *known))
+                    .map_or_else(
+                        || format!("a [[step]] has {}", known_names()),
+                        |near| format!("did you mean `{near}`?"),
+                    );
             diags.push(Diag::new(
                 key.span(),
                 format!("unknown key `{name}` in [[step]]"),
@@ -89,9 +122,7 @@ pub(crate) fn read(
             .and_then(|v| reader.flag(v))
             .unwrap_or(false),
         summary: table.get("summary").and_then(|v| reader.text("summary", v)),
-        id_span: table
-            .get("id")
-            .map_or_else(|| whole.clone(), Spanned::span),
+        id_span: table.get("id").map_or_else(|| whole.clone(), Spanned::span),
         id: id?,
         run: run?,
     };
@@ -163,14 +194,22 @@ impl Reader<'_> {
                 .filter_map(|item| self.step_id("after", item))
                 .collect(),
             None => self
-                .wrong::<()>("after", value, "a list of step ids, such as [\"net.wirebox\"]")
+                .wrong::<()>(
+                    "after",
+                    value,
+                    "a list of step ids, such as [\"net.wirebox\"]",
+                )
                 .map_or_else(Vec::new, |()| Vec::new()),
         }
     }
 
     fn argv(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Argv> {
         const WANTED: &str = "a list such as [\"program\", \"argument\"], or a text for the shell";
-        if let Some(script) = value.get_ref().as_str().filter(|text| !text.trim().is_empty()) {
+        if let Some(script) = value
+            .get_ref()
+            .as_str()
+            .filter(|text| !text.trim().is_empty())
+        {
             return Some(vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()]);
         }
         let words: Option<Argv> = value.get_ref().as_array().and_then(|items| {
@@ -191,7 +230,13 @@ impl Reader<'_> {
             .as_str()
             .and_then(time::parse_ms)
             .filter(|ms| *ms > 0)
-            .or_else(|| self.wrong("timeout", value, "a duration with its unit, such as \"90s\" or \"1h 30m\""))
+            .or_else(|| {
+                self.wrong(
+                    "timeout",
+                    value,
+                    "a duration with its unit, such as \"90s\" or \"1h 30m\"",
+                )
+            })
     }
 
     fn flag(&mut self, value: &Spanned<DeValue<'_>>) -> Option<bool> {

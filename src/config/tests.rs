@@ -83,10 +83,7 @@ fn a_nearer_layer_wins_and_says_where_it_is() {
         assert!(config.flag("run.fail_fast"));
         format!("{value} {origin}")
     };
-    assert_eq!(
-        width(&asked, &vars),
-        format!("4 {}:4", project.display())
-    );
+    assert_eq!(width(&asked, &vars), format!("4 {}:4", project.display()));
     vars.push(("WIAB_RUN_WIDTH", "5"));
     assert_eq!(width(&asked, &vars), "5 environment WIAB_RUN_WIDTH");
     asked.flags = vec![("run.width".into(), "6".into(), "--width".into())];

@@ -55,16 +55,25 @@ pub(crate) fn line(event: &Event) -> Line {
 
 fn sentence(event: &Event) -> (Option<String>, Mark, String) {
     let run = |mark, text: String| (None, mark, text);
-    let step = |id: &wiab_engine::id::StepId, mark, text: String| (Some(id.to_string()), mark, text);
+    let step =
+        |id: &wiab_engine::id::StepId, mark, text: String| (Some(id.to_string()), mark, text);
     match event {
         Event::RunOpened(e) => run(
             Mark::Running,
-            format!("plan {} with {} steps on {}", e.plan.name, e.plan.steps.len(), e.host),
+            format!(
+                "plan {} with {} steps on {}",
+                e.plan.name,
+                e.plan.steps.len(),
+                e.host
+            ),
         ),
         Event::RunResumed(e) => run(Mark::Running, format!("taken up again by wiab {}", e.tool)),
         Event::PlanRevised(e) => run(
             Mark::Changed,
-            format!("goes on with a changed plan of {} steps", e.plan.steps.len()),
+            format!(
+                "goes on with a changed plan of {} steps",
+                e.plan.steps.len()
+            ),
         ),
         Event::StepStarted(e) => step(&e.step, Mark::Running, attempt("started", e.attempt)),
         Event::StepCaptured(e) => step(&e.step, Mark::Running, found(&e.found)),
@@ -74,10 +83,22 @@ fn sentence(event: &Event) -> (Option<String>, Mark, String) {
                 How::Changed => (Mark::Changed, "changed"),
                 How::Accepted => (Mark::Ok, "accepted"),
             };
-            let note = e.receipt.note.as_deref().map_or_else(String::new, |note| format!(": {note}"));
-            step(&e.step, mark, format!("{word} in {}{note}", time::took(e.took_ms)))
+            let note = e
+                .receipt
+                .note
+                .as_deref()
+                .map_or_else(String::new, |note| format!(": {note}"));
+            step(
+                &e.step,
+                mark,
+                format!("{word} in {}{note}", time::took(e.took_ms)),
+            )
         }
-        Event::StepFailed(e) => step(&e.step, Mark::Failed, failed("failed", e.attempt, &e.failure)),
+        Event::StepFailed(e) => step(
+            &e.step,
+            Mark::Failed,
+            failed("failed", e.attempt, &e.failure),
+        ),
         Event::RetryPlanned(e) => step(
             &e.step,
             Mark::Waiting,
@@ -86,16 +107,24 @@ fn sentence(event: &Event) -> (Option<String>, Mark, String) {
         Event::StepReconciled(e) => step(
             &e.step,
             Mark::Unsure,
-            format!("looked at after the break, attempt {}: {}", e.attempt, found(&e.found)),
+            format!(
+                "looked at after the break, attempt {}: {}",
+                e.attempt,
+                found(&e.found)
+            ),
         ),
         Event::UnwindBegan(e) => run(Mark::Undone, unwind(e)),
         Event::UndoStarted(e) => step(&e.step, Mark::Running, attempt("undo started", e.attempt)),
-        Event::UndoSucceeded(e) => {
-            step(&e.step, Mark::Undone, format!("undone in {}", time::took(e.took_ms)))
-        }
-        Event::UndoFailed(e) => {
-            step(&e.step, Mark::Failed, failed("undo failed", e.attempt, &e.failure))
-        }
+        Event::UndoSucceeded(e) => step(
+            &e.step,
+            Mark::Undone,
+            format!("undone in {}", time::took(e.took_ms)),
+        ),
+        Event::UndoFailed(e) => step(
+            &e.step,
+            Mark::Failed,
+            failed("undo failed", e.attempt, &e.failure),
+        ),
         Event::UndoSkipped(e) => step(&e.step, Mark::Skipped, format!("left in place: {}", e.why)),
         Event::Parked(e) => step(&e.step, Mark::Parked, format!("parked: {}", e.why)),
         Event::OperatorDecided(e) => (
@@ -110,7 +139,10 @@ fn sentence(event: &Event) -> (Option<String>, Mark, String) {
                 _ => format!("{}: running steps are stopped", e.by),
             },
         ),
-        Event::RunEnded(e) => run(ended_mark(e.outcome), outcome_words(Some(e.outcome), false).to_owned()),
+        Event::RunEnded(e) => run(
+            ended_mark(e.outcome),
+            outcome_words(Some(e.outcome), false).to_owned(),
+        ),
     }
 }
 
@@ -126,11 +158,15 @@ fn unwind(event: &wiab_engine::event::UnwindBegan) -> String {
         Cause::StepFailed(step) => format!("{step} failed"),
         Cause::Operator => "asked for".to_owned(),
     };
-    let scope = event
-        .keep_to
-        .as_ref()
-        .map_or_else(|| "everything".to_owned(), |step| format!("what came after {step}"));
-    let data = if event.wipe_data { ", data included" } else { "" };
+    let scope = event.keep_to.as_ref().map_or_else(
+        || "everything".to_owned(),
+        |step| format!("what came after {step}"),
+    );
+    let data = if event.wipe_data {
+        ", data included"
+    } else {
+        ""
+    };
     format!("taking back {scope}{data} ({why})")
 }
 

@@ -77,8 +77,14 @@ fn step(
     let title = style.bold(&format!("{id} {what}{after}{code}"));
     let mut lines = vec![format!("{} {title}", style.glyph(Mark::Failed))];
     let mut why = failure.why.lines();
-    lines.push(format!("    cause    {}", harmless(why.next().unwrap_or(""))));
-    lines.extend(why.take(10).map(|line| format!("             {}", harmless(line))));
+    lines.push(format!(
+        "    cause    {}",
+        harmless(why.next().unwrap_or(""))
+    ));
+    lines.extend(
+        why.take(10)
+            .map(|line| format!("             {}", harmless(line))),
+    );
     lines.push(format!("    left     {}", residue(failure.residue)));
     if let Some(hint) = &failure.hint {
         lines.push(format!("    remedy   {}", harmless(hint)));
@@ -95,7 +101,9 @@ fn residue(residue: Residue) -> &'static str {
     match residue {
         Residue::Clean => "nothing; the host is as before this step",
         Residue::Dirty => "something half done; resume completes it, rollback removes it",
-        Residue::Unknown => "not known; resume looks first, rollback restores the state before the step",
+        Residue::Unknown => {
+            "not known; resume looks first, rollback restores the state before the step"
+        }
     }
 }
 
@@ -144,12 +152,19 @@ fn next(state: &RunState, failed: Option<&str>, cx: Context<'_>) -> Vec<String> 
                 } else {
                     "--accept|--retry|--skip"
                 };
-                ("decide by hand", format!("wiab decide {run} {step} {verdicts} --note \"…\"{suffix}"))
+                (
+                    "decide by hand",
+                    format!("wiab decide {run} {step} {verdicts} --note \"…\"{suffix}"),
+                )
             });
             if unwinding {
                 rows.push(("go on taking back", format!("wiab rollback {run}{suffix}")));
             } else if parked.is_none() {
-                let lead = if failed.is_some() { "fix and resume" } else { "resume" };
+                let lead = if failed.is_some() {
+                    "fix and resume"
+                } else {
+                    "resume"
+                };
                 rows.push((lead, resume));
             }
             if parked.is_some() {
@@ -183,19 +198,31 @@ mod tests {
     fn a_failure_says_cause_residue_log_and_next() {
         let events: Vec<Event> = vec![
             opened(plan(&["a", "b"])).into(),
-            StepStarted { step: sid("a"), attempt: 1 }.into(),
+            StepStarted {
+                step: sid("a"),
+                attempt: 1,
+            }
+            .into(),
             StepFailed {
                 step: sid("a"),
                 attempt: 1,
-                failure: Failure::dirty("no space\non /").code("WB2").hint("free some"),
+                failure: Failure::dirty("no space\non /")
+                    .code("WB2")
+                    .hint("free some"),
                 evidence: None,
                 took_ms: 10,
             }
             .into(),
-            RunEnded { outcome: Outcome::FailedKept }.into(),
+            RunEnded {
+                outcome: Outcome::FailedKept,
+            }
+            .into(),
         ];
         let state = RunState::replay(&events).unwrap();
-        let cx = Context { run: RunId([7; 16]), suffix: " --host sim" };
+        let cx = Context {
+            run: RunId([7; 16]),
+            suffix: " --host sim",
+        };
         assert_eq!(
             block(Style::PLAIN, &state, cx).join("\n"),
             "✘ a failed (WB2)\n    \

@@ -73,7 +73,11 @@ pub(crate) fn mermaid(plan: &Plan, state: Option<&RunState>) -> Vec<String> {
         lines.push("  end".to_owned());
     }
     for (from, to) in graph::reduced_edges(plan) {
-        lines.push(format!("  {} --> {}", node(from.as_str()), node(to.as_str())));
+        lines.push(format!(
+            "  {} --> {}",
+            node(from.as_str()),
+            node(to.as_str())
+        ));
     }
     if state.is_some() {
         for step in &plan.steps {
@@ -88,14 +92,18 @@ pub(crate) fn mermaid(plan: &Plan, state: Option<&RunState>) -> Vec<String> {
 pub(crate) fn ascii(style: Style, plan: &Plan, state: Option<&RunState>) -> Vec<String> {
     let mut before: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (from, to) in graph::reduced_edges(plan) {
-        before.entry(to.to_string()).or_default().push(from.to_string());
+        before
+            .entry(to.to_string())
+            .or_default()
+            .push(from.to_string());
     }
     let mut lines = Vec::new();
     for at in graph::order(plan) {
         let Some(step) = plan.steps.get(at) else {
             continue;
         };
-        let glyph = mark(state, step).map_or_else(String::new, |mark| format!("{} ", style.glyph(mark)));
+        let glyph =
+            mark(state, step).map_or_else(String::new, |mark| format!("{} ", style.glyph(mark)));
         let mut line = format!("{glyph}{}", step.id);
         if let Some(from) = before.get_mut(step.id.as_str()) {
             from.sort();
@@ -120,7 +128,10 @@ mod tests {
             ascii(Style::ASCII, &plan, None),
             ["a", "b  <- a", "c  <- b"]
         );
-        assert_eq!(dot(&plan, None).iter().filter(|l| l.contains("->")).count(), 2);
+        assert_eq!(
+            dot(&plan, None).iter().filter(|l| l.contains("->")).count(),
+            2
+        );
         assert_eq!(mermaid(&plan, None).last().unwrap(), "  s1 --> s2");
     }
 
@@ -129,6 +140,9 @@ mod tests {
         let state = half_done();
         let lines = dot(state.plan(), Some(&state)).join("\n");
         assert!(lines.contains("\"a\" [fillcolor=khaki]"), "{lines}");
-        assert!(lines.contains("\"b.long\" [fillcolor=lightblue]"), "{lines}");
+        assert!(
+            lines.contains("\"b.long\" [fillcolor=lightblue]"),
+            "{lines}"
+        );
     }
 }

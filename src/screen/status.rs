@@ -1,7 +1,7 @@
 //! Where a run stands.
 
 use serde_json::{Value, json};
-use wiab_engine::id::RunId;
+use wiab_engine::installation::Run;
 use wiab_engine::state::{Direction, RunState, StepState, Tally};
 
 use crate::screen::{count, mark_of, outcome_word, outcome_words, pad};
@@ -9,44 +9,35 @@ use crate::ui::printer::JSON_SCHEMA;
 use crate::ui::style::{Mark, Style, harmless};
 use crate::ui::time;
 
-/// A run with what its frames say about it.
-#[derive(Debug, Clone)]
-pub(crate) struct RunView {
+/// A run, and whether a process works on it now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunView<'a> {
     /// The run.
-    pub(crate) run: RunId,
-    /// Its folded state.
-    pub(crate) state: RunState,
-    /// When it was opened, Unix milliseconds.
-    pub(crate) opened_ms: u64,
-    /// When its last event was written.
-    pub(crate) last_ms: u64,
-    /// Who opened it.
-    pub(crate) actor: String,
-    /// How it was called.
-    pub(crate) command_line: String,
-    /// Number of its events.
-    pub(crate) events: usize,
+    pub(crate) run: &'a Run,
     /// Whether a process works on it now.
     pub(crate) running: bool,
 }
 
 /// The screen.
-pub(crate) fn lines(style: Style, view: &RunView) -> Vec<String> {
-    let state = &view.state;
+pub(crate) fn lines(style: Style, view: &RunView<'_>) -> Vec<String> {
+    let state = &view.run.state;
     let mut lines = vec![
         format!(
             "run {} · {} on {} · {}",
-            style.bold(&view.run.short()),
+            style.bold(&view.run.id.short()),
             state.plan().name,
             state.host,
             outcome_words(state.ended, view.running),
         ),
         format!(
             "opened {} by {} · last event {} · {}",
-            time::date(view.opened_ms),
-            view.actor,
-            time::date(view.last_ms),
-            count(view.events, "event"),
+            time::date(view.run.began_ms),
+            view.run.actor,
+            time::date(view.run.last_ms),
+            count(
+                usize::try_from(view.run.events).unwrap_or(usize::MAX),
+                "event"
+            ),
         ),
     ];
     if let Direction::Unwinding { .. } = state.direction {
@@ -67,7 +58,11 @@ pub(crate) fn lines(style: Style, view: &RunView) -> Vec<String> {
         if record.took_ms > 0 {
             text.push_str(&format!("  {}", time::took(record.took_ms)));
         }
-        if let Some(note) = record.receipt.as_ref().and_then(|receipt| receipt.note.as_ref()) {
+        if let Some(note) = record
+            .receipt
+            .as_ref()
+            .and_then(|receipt| receipt.note.as_ref())
+        {
             text.push_str(&format!("  {}", harmless(note)));
         }
         lines.push(text.trim_end().to_owned());
@@ -100,8 +95,8 @@ pub(crate) fn recap(style: Style, tally: &Tally) -> String {
 }
 
 /// The same as JSON.
-pub(crate) fn json(view: &RunView) -> Value {
-    let state = &view.state;
+pub(crate) fn json(view: &RunView<'_>) -> Value {
+    let state = &view.run.state;
     let steps: Vec<Value> = state
         .steps()
         .map(|(spec, record)| {
@@ -129,22 +124,22 @@ pub(crate) fn json(view: &RunView) -> Value {
 }
 
 /// The fields of a run in a list.
-pub(crate) fn summary(view: &RunView) -> Value {
-    let state = &view.state;
+pub(crate) fn summary(view: &RunView<'_>) -> Value {
+    let state = &view.run.state;
     let tally = state.tally();
     json!({
-        "run": view.run.display(),
+        "run": view.run.id.display(),
         "plan": state.plan().name,
         "plan_digest": wiab_engine::text::hex(&state.plan().digest()),
         "host": state.host,
         "outcome": outcome_word(state.ended, view.running),
         "running": view.running,
         "resumable": state.is_resumable(),
-        "opened": time::rfc3339(view.opened_ms),
-        "last": time::rfc3339(view.last_ms),
-        "actor": view.actor,
-        "command_line": view.command_line,
-        "events": view.events,
+        "opened": time::rfc3339(view.run.began_ms),
+        "last": time::rfc3339(view.run.last_ms),
+        "actor": view.run.actor,
+        "command_line": view.run.command_line,
+        "events": view.run.events,
         "tally": {
             "total": tally.total, "done": state.done(), "adopted": tally.adopted, "changed": tally.changed,
             "failed": tally.failed, "undone": tally.undone, "left": tally.left,
@@ -186,7 +181,11 @@ pub(crate) mod tests {
                 kind: "test/1".into(),
                 summary: format!("make {id}"),
                 undo_summary: "remove".into(),
-                after: at.checked_sub(1).map(|at| sid(ids[at])).into_iter().collect(),
+                after: at
+                    .checked_sub(1)
+                    .map(|at| sid(ids[at]))
+                    .into_iter()
+                    .collect(),
                 lanes: Vec::new(),
                 undo: UndoClass::Reversible,
                 idempotent: true,
@@ -196,13 +195,20 @@ pub(crate) mod tests {
                 inputs: "{}".into(),
             })
             .collect();
-        Plan { name: "p".into(), steps }
+        Plan {
+            name: "p".into(),
+            steps,
+        }
     }
 
     pub(crate) fn opened(plan: Plan) -> RunOpened {
         RunOpened {
             plan,
-            limits: Limits { width: 1, on_failure: OnFailure::Keep, fail_fast: false },
+            limits: Limits {
+                width: 1,
+                on_failure: OnFailure::Keep,
+                fail_fast: false,
+            },
             host: "sim".into(),
             tool: "0".into(),
             command_line: "wiab apply".into(),
@@ -212,7 +218,11 @@ pub(crate) mod tests {
     pub(crate) fn half_done() -> RunState {
         let events: Vec<Event> = vec![
             opened(plan(&["a", "b.long"])).into(),
-            StepStarted { step: sid("a"), attempt: 1 }.into(),
+            StepStarted {
+                step: sid("a"),
+                attempt: 1,
+            }
+            .into(),
             StepSucceeded {
                 step: sid("a"),
                 attempt: 1,
@@ -222,21 +232,28 @@ pub(crate) mod tests {
                 took_ms: 1_500,
             }
             .into(),
-            StepStarted { step: sid("b.long"), attempt: 1 }.into(),
+            StepStarted {
+                step: sid("b.long"),
+                attempt: 1,
+            }
+            .into(),
         ];
         RunState::replay(&events).unwrap()
     }
 
     #[test]
     fn the_screen_has_a_line_per_step() {
-        let view = RunView {
-            run: RunId([1; 16]),
+        let run = Run {
+            id: wiab_engine::id::RunId([1; 16]),
             state: half_done(),
-            opened_ms: 1_000,
+            began_ms: 1_000,
             last_ms: 2_000,
             actor: "op@box".into(),
             command_line: "wiab apply".into(),
             events: 4,
+        };
+        let view = RunView {
+            run: &run,
             running: false,
         };
         assert_eq!(

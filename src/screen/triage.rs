@@ -43,7 +43,11 @@ pub(crate) fn table(changes: &BTreeMap<StepId, Change>, state: &RunState) -> Vec
             format!("  {}  {word:<7}  {stands}", pad(step.as_str(), width))
         })
         .collect();
-    if let Some(more) = differing.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+    if let Some(more) = differing
+        .len()
+        .checked_sub(SHOWN_MAX)
+        .filter(|more| *more > 0)
+    {
         lines.push(format!("  … and {more} more"));
     }
     let unchanged = changes.len() - differing.len();
@@ -56,8 +60,12 @@ pub(crate) fn ways(run: RunId, suffix: &str) -> Vec<String> {
     let run = run.short();
     vec![
         format!("undo the change in the configuration, then  wiab apply --resume {run}{suffix}"),
-        format!("run finished steps that were edited again:  wiab apply --resume {run} --if-changed redo{suffix}"),
-        format!("keep them as they stand:                    wiab apply --resume {run} --if-changed adopt{suffix}"),
+        format!(
+            "run finished steps that were edited again:  wiab apply --resume {run} --if-changed redo{suffix}"
+        ),
+        format!(
+            "keep them as they stand:                    wiab apply --resume {run} --if-changed adopt{suffix}"
+        ),
     ]
 }
 

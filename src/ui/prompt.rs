@@ -30,7 +30,9 @@ impl Prompt {
         if !self.can_ask() {
             return Err(Problem::new(
                 Code::Usage,
-                format!("{question} cannot be asked here: this is not a terminal, or --no-input is set"),
+                format!(
+                    "{question} cannot be asked here: this is not a terminal, or --no-input is set"
+                ),
             )
             .hint("add --yes to answer yes"));
         }

@@ -40,7 +40,9 @@ pub(crate) fn clock(wall_ms: u64) -> String {
 
 /// RFC 3339 with milliseconds, for JSON.
 pub(crate) fn rfc3339(wall_ms: u64) -> String {
-    stamp(wall_ms).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    stamp(wall_ms)
+        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+        .to_string()
 }
 
 fn stamp(wall_ms: u64) -> Timestamp {
