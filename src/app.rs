@@ -1,6 +1,7 @@
 //! What every command holds: the environment, the streams, the questions, the configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::cli::{Global, ProgressMode};
 use crate::config::env::Environment;
@@ -17,7 +18,7 @@ pub(crate) struct App {
     /// The environment.
     pub(crate) env: Environment,
     /// The streams.
-    pub(crate) printer: Printer,
+    pub(crate) printer: Arc<Printer>,
     /// The global options.
     pub(crate) global: Global,
     /// The command line as the journal keeps it.
@@ -49,7 +50,7 @@ impl App {
             color: global.color,
         };
         Ok(Self {
-            printer: Printer::new(options, &env),
+            printer: Arc::new(Printer::new(options, &env)),
             command_line: command_line(std::env::args()),
             env,
             global,

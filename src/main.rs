@@ -2,12 +2,17 @@
 
 mod app;
 mod cli;
+mod clock;
 mod cmd;
 mod config;
+mod crash;
 mod dirs;
 mod exit;
 mod problem;
+mod run_display;
+mod saved;
 mod screen;
+mod signals;
 mod ui;
 
 use std::process::ExitCode;
