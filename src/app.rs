@@ -108,6 +108,21 @@ impl App {
         })
     }
 
+    /// Who writes into the journal: `user@machine` and process id.
+    pub(crate) fn actor(&self) -> String {
+        let user = self
+            .env
+            .get("USER")
+            .or_else(|| self.env.get("LOGNAME"))
+            .map_or_else(
+                || format!("uid{}", rustix::process::getuid().as_raw()),
+                str::to_owned,
+            );
+        let machine = rustix::system::uname();
+        let machine = machine.nodename().to_string_lossy();
+        format!("{user}@{machine} {}", std::process::id())
+    }
+
     /// The options that must be repeated so that a suggested command means the same installation.
     pub(crate) fn suffix(&self) -> String {
         let mut text = String::new();

@@ -9,10 +9,12 @@ mod crash;
 mod dirs;
 mod exit;
 mod problem;
+mod record;
 mod run_display;
 mod saved;
 mod screen;
 mod signals;
+mod store;
 mod ui;
 
 use std::process::ExitCode;
