@@ -1,5 +1,6 @@
 //! What every command holds: the environment, the streams, the questions, the configuration.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use crate::config::{Asked, Config};
 use crate::dirs::{Dirs, Where};
 use crate::exit::Code;
 use crate::problem::Problem;
+use crate::run_display::Mode;
 use crate::ui::printer::{Level, Options, Printer};
 use crate::ui::prompt::Prompt;
 
@@ -121,6 +123,46 @@ impl App {
         let machine = rustix::system::uname();
         let machine = machine.nodename().to_string_lossy();
         format!("{user}@{machine} {}", std::process::id())
+    }
+
+    /// How a run is shown.
+    pub(crate) fn mode(&self) -> Mode {
+        let wanted = self.global.progress.unwrap_or_else(|| {
+            self.env
+                .get("WIAB_PROGRESS")
+                .and_then(|text| <ProgressMode as clap::ValueEnum>::from_str(text, true).ok())
+                .unwrap_or(ProgressMode::Auto)
+        });
+        if self.printer.is_json() {
+            return Mode::Json;
+        }
+        if self.printer.level() < Level::Normal {
+            return Mode::None;
+        }
+        match wanted {
+            ProgressMode::Tty => Mode::Tty,
+            ProgressMode::Plain => Mode::Plain,
+            ProgressMode::Json => Mode::Json,
+            ProgressMode::None => Mode::None,
+            ProgressMode::Auto => {
+                let live = std::io::stderr().is_terminal()
+                    && self.env.get("CI").is_none()
+                    && self.env.get("TERM") != Some("dumb")
+                    && self.global.verbose == 0;
+                if live { Mode::Tty } else { Mode::Plain }
+            }
+        }
+    }
+
+    /// Width of the terminal, in characters.
+    pub(crate) fn width(&self) -> usize {
+        let columns = self.env.get("COLUMNS").and_then(|text| text.parse().ok());
+        columns
+            .or_else(|| {
+                let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+                Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+            })
+            .unwrap_or(100)
     }
 
     /// The options that must be repeated so that a suggested command means the same installation.

@@ -6,17 +6,21 @@ mod clock;
 mod cmd;
 mod config;
 mod crash;
+mod debug_log;
 mod dirs;
+mod drive;
 mod exit;
+mod machine;
 mod problem;
-mod record;
 mod run_display;
 mod saved;
 mod screen;
+mod setup;
 mod signals;
 mod store;
 mod ui;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -42,10 +46,17 @@ fn main() -> ExitCode {
             return ExitCode::from(problem.code.number());
         }
     };
-    let code = cmd::run(&app, &cli.command).unwrap_or_else(|problem| {
-        app.printer.problem(&problem);
-        problem.code
-    });
+    crash::install();
+    let command = AssertUnwindSafe(|| cmd::run(&app, &cli.command));
+    let code = match catch_unwind(command) {
+        Ok(Ok(code)) => code,
+        Ok(Err(problem)) => {
+            app.printer.problem(&problem);
+            problem.code
+        }
+        // The hook has written the report and said so.
+        Err(_) => Code::Bug,
+    };
     ExitCode::from(code.number())
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use wiab_engine::event::{Event, Recorded};
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::ports::{Clock, ProgressSink, Tick};
 use wiab_engine::runner::Observer;
 use wiab_engine::state::RunState;
+use wiab_journal::live::Server;
 
 use crate::crash;
 use crate::screen::event::{self, Line};
@@ -41,6 +42,7 @@ pub(crate) struct Display {
     run: RunId,
     actor: String,
     usual_ms: BTreeMap<StepId, u64>,
+    server: OnceLock<Weak<Server>>,
     live: Mutex<Live>,
 }
 
@@ -95,8 +97,15 @@ impl Display {
             run: parts.run,
             actor: parts.actor,
             usual_ms: parts.usual_ms,
+            server: OnceLock::new(),
             live: Mutex::new(live),
         })
+    }
+
+    /// Sends progress to those who follow from another terminal, too.
+    pub(crate) fn also_to(&self, server: &Arc<Server>) {
+        // Only the first server counts; there is one per process and run.
+        let _again = self.server.set(Arc::downgrade(server));
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -284,6 +293,10 @@ impl ProgressSink for Display {
     fn tick(&self, step: &StepId, tick: Tick) {
         if let Tick::Line(text) = &tick {
             tracing::trace!(step = step.as_str(), "{}", harmless(text));
+        }
+        if let (Tick::Line(text), Some(server)) = (&tick, self.server.get().and_then(Weak::upgrade))
+        {
+            server.progress(&format!("{step} |   {}", harmless(text)));
         }
         let mut live = self.live();
         if let (Tick::Line(text), Mode::Plain, Level::Verbose) =

@@ -1,11 +1,9 @@
 //! Reading the journal: whoever holds it, and even when it is damaged.
 
-use wiab_engine::codec;
 use wiab_engine::event::Recorded;
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::installation::{Installation, Run};
 use wiab_engine::state::RunState;
-use wiab_journal::own::NO_RUN;
 use wiab_journal::{Frame, JournalError, Options, Reader, Source};
 
 use crate::app::App;
@@ -101,7 +99,10 @@ impl Store {
             .reader
             .run_frames(&run.0)
             .map_err(|error| problem(&error, &app.suffix()))?;
-        frames.iter().map(recorded).collect()
+        frames
+            .iter()
+            .filter_map(|frame| recorded(frame).transpose())
+            .collect()
     }
 
     /// The captured output of a hash.
@@ -162,7 +163,7 @@ fn no_runs(app: &App) -> Problem {
 
 /// How the journal is opened by this process.
 pub(crate) fn options(app: &App) -> Options {
-    let mut options = Options::new(std::sync::Arc::new(crate::record::EventRender));
+    let mut options = Options::new(std::sync::Arc::new(wiab_engine::record::EventRender));
     options.command.clone_from(&app.command_line);
     options
 }
@@ -178,31 +179,24 @@ fn active(reader: &Reader, dir: &std::path::Path) -> Option<RunId> {
 
 /// Folds a frame; the journal's own events are no run's.
 pub(crate) fn fold(runs: &mut Installation, frame: &Frame) -> Result<(), Problem> {
-    if frame.run == NO_RUN {
+    let Some(recorded) = recorded(frame)? else {
         return Ok(());
-    }
-    runs.apply(&recorded(frame)?).map_err(|error| {
+    };
+    runs.apply(&recorded).map_err(|error| {
         Problem::from_error(Code::JournalIo, "the journal contradicts itself", &error)
             .hint("wiab journal verify   says where")
     })
 }
 
-/// A frame as an event.
-pub(crate) fn recorded(frame: &Frame) -> Result<Recorded, Problem> {
-    let event = codec::decode(frame.kind, &frame.body).map_err(|error| {
+/// A frame as an event; `None` for the journal's own.
+pub(crate) fn recorded(frame: &Frame) -> Result<Option<Recorded>, Problem> {
+    wiab_engine::record::recorded(frame).map_err(|error| {
         Problem::from_error(
             Code::JournalIo,
             &format!("event {} cannot be read", frame.seq),
             &error,
         )
         .hint("use the version of wiab that wrote it, or  wiab journal verify")
-    })?;
-    Ok(Recorded {
-        seq: frame.seq,
-        run: RunId(frame.run),
-        time_ms: frame.time_ms,
-        actor: frame.actor.clone(),
-        event,
     })
 }
 

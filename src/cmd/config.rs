@@ -14,8 +14,8 @@ pub(crate) fn run(app: &App, command: &ConfigCommand) -> Result<Code, Problem> {
     let config = app.config(&[])?;
     let values: Vec<_> = config
         .all()
-        .map(|(key, value, origin)| {
-            json!({"key": key.path, "value": value.json(), "origin": origin.to_string()})
+        .map(|(path, value, origin)| {
+            json!({"key": path, "value": value.json(), "origin": origin.to_string()})
         })
         .collect();
     app.printer.json(&json!({
@@ -25,13 +25,13 @@ pub(crate) fn run(app: &App, command: &ConfigCommand) -> Result<Code, Problem> {
     }));
     let width = config
         .all()
-        .map(|(key, value, _)| key.path.len() + value.to_string().len())
+        .map(|(path, value, _)| path.len() + value.to_string().len())
         .max()
         .unwrap_or(0)
         .min(60)
         + 3;
-    for (key, value, from) in config.all() {
-        let assignment = format!("{} = {value}", key.path);
+    for (path, value, from) in config.all() {
+        let assignment = format!("{path} = {value}");
         if *origin {
             let from = app.printer.out_style().faint(&format!("# {from}"));
             app.printer.line(&format!("{assignment:width$}  {from}"));

@@ -69,7 +69,13 @@ fn environment() -> String {
         text.push_str(&format!("  {name:<24} {about}\n"));
     }
     for key in KEYS {
-        text.push_str(&format!("  {:<24} {}\n", key.variable(), key.about));
+        if let Some(name) = key.variable() {
+            text.push_str(&format!(
+                "  {name:<24} {}
+",
+                key.about
+            ));
+        }
     }
     text.push_str(
         "\n  NO_COLOR, CLICOLOR_FORCE, TERM   whether to colour\n  \

@@ -44,7 +44,7 @@ pub(crate) fn run(app: &App) -> Result<Code, Problem> {
     Ok(Code::Ok)
 }
 
-/// The commented example: keys that must be set are set, all others show their default.
+/// The commented example: every key with its default, or an example where it has none.
 pub(crate) fn example() -> String {
     let mut text = String::from(
         "# Configuration of wiab for one installation. `wiab config show --origin` says where each value comes from;\n\
@@ -54,7 +54,10 @@ pub(crate) fn example() -> String {
     for key in KEYS {
         if key.section() != section {
             section = key.section();
-            text.push_str(&format!("\n[{section}]\n"));
+            // A family is an example of one of its members.
+            let lead = if key.is_family() { "# " } else { "" };
+            let name = section.replace('*', "kubenode1");
+            text.push_str(&format!("\n{lead}[{name}]\n"));
         }
         text.push_str(&entry(key));
     }
@@ -68,8 +71,7 @@ fn entry(key: &Key) -> String {
         .default
         .and_then(|default| key.kind.of_text(default))
         .map_or_else(|| key.example(), |value| value.to_string());
-    let lead = if key.default.is_some() { "# " } else { "" };
-    text.push_str(&format!("{lead}{} = {value}\n", key.leaf()));
+    text.push_str(&format!("# {} = {value}\n", key.leaf()));
     text
 }
 
@@ -103,8 +105,7 @@ mod tests {
             .lines()
             .map(|line| {
                 let bare = line.strip_prefix("# ").unwrap_or(line);
-                let is_code = bare.contains(" = ") && !bare.contains("). ") && !bare.ends_with('.')
-                    || bare == "[[step]]";
+                let is_code = bare.contains(" = ") && !bare.ends_with('.') || bare.starts_with('[');
                 format!("{}\n", if is_code { bare } else { line })
             })
             .collect();

@@ -1,10 +1,14 @@
 //! The commands, one file each.
 
+pub(crate) mod apply;
 pub(crate) mod config;
 pub(crate) mod decide;
+pub(crate) mod graph;
 pub(crate) mod help;
 pub(crate) mod init;
 pub(crate) mod journal;
+pub(crate) mod plan;
+pub(crate) mod rollback;
 pub(crate) mod status;
 
 use clap::CommandFactory;
@@ -33,7 +37,10 @@ pub(crate) fn run(app: &App, command: &Command) -> Result<Code, Problem> {
         Command::Status(args) => status::run(app, args),
         Command::Decide(args) => decide::run(app, args),
         Command::Journal(command) => journal::run(app, command),
-        _ => Ok(Code::Ok),
+        Command::Plan(args) => plan::run(app, args),
+        Command::Apply(args) => apply::run(app, args),
+        Command::Rollback(args) => rollback::run(app, args),
+        Command::Graph(args) => graph::run(app, args),
     }
 }
 

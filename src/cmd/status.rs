@@ -50,7 +50,7 @@ pub(crate) fn follow(app: &App, dirs: &Dirs, run: RunId, from: u64) -> Result<()
     let mut broken = None;
     let result = client.follow(from, &mut |item| match item {
         LiveItem::Frame(frame) if frame.run == run.0 => match store::recorded(&frame) {
-            Ok(recorded) => {
+            Ok(Some(recorded)) => {
                 app.printer.json(&event::json(&recorded));
                 let line = event::line(&recorded.event);
                 app.printer.line(&event::plain(
@@ -60,6 +60,7 @@ pub(crate) fn follow(app: &App, dirs: &Dirs, run: RunId, from: u64) -> Result<()
                 ));
                 !app.printer.is_broken()
             }
+            Ok(None) => true,
             Err(problem) => {
                 broken = Some(problem);
                 false

@@ -14,7 +14,7 @@ use crate::config::value::Value;
 #[derive(Debug, Default)]
 pub(crate) struct FileContent {
     /// Settings with their places.
-    pub(crate) settings: Vec<(&'static Key, Value, Range<usize>)>,
+    pub(crate) settings: Vec<(String, Value, Range<usize>)>,
     /// Site-specific steps, in order.
     pub(crate) steps: Vec<RawStep>,
     /// Every mistake.
@@ -53,7 +53,7 @@ impl FileContent {
             if path == "step" {
                 self.steps_of(value, with_steps);
             } else if let Some(known) = schema::find(&path) {
-                self.setting(known, value);
+                self.setting(&path, known, value);
             } else if schema::is_section(&path) {
                 self.section(&path, value, with_steps);
             } else {
@@ -62,12 +62,14 @@ impl FileContent {
         }
     }
 
-    fn setting(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>) {
+    fn setting(&mut self, path: &str, key: &'static Key, value: &Spanned<DeValue<'_>>) {
         match key.kind.of_toml(value.get_ref()) {
-            Some(accepted) => self.settings.push((key, accepted, value.span())),
+            Some(accepted) => self
+                .settings
+                .push((path.to_owned(), accepted, value.span())),
             None => self.diags.push(Diag::new(
                 value.span(),
-                format!("`{}` must be {}", key.path, key.kind.describe()),
+                format!("`{path}` must be {}", key.kind.describe()),
                 format!("for example: {} = {}", key.leaf(), key.example()),
             )),
         }

@@ -8,6 +8,7 @@ pub(crate) mod steps;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::config::diag::Source;
@@ -46,10 +47,8 @@ pub(crate) enum Origin {
     Flag(String),
     /// A variable of the environment.
     Variable(String),
-    /// A file and line.
-    File(String, usize),
-    /// The sample settings of the simulated host.
-    Sample,
+    /// A file, the line, and the place of the value.
+    File(String, usize, Range<usize>),
     /// The built-in default.
     Default,
 }
@@ -59,8 +58,7 @@ impl std::fmt::Display for Origin {
         match self {
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Variable(name) => write!(f, "environment {name}"),
-            Self::File(name, line) => write!(f, "{name}:{line}"),
-            Self::Sample => f.write_str("sample of the simulated host"),
+            Self::File(name, line, _) => write!(f, "{name}:{line}"),
             Self::Default => f.write_str("default"),
         }
     }
@@ -80,7 +78,7 @@ pub(crate) struct Asked {
 /// The merged configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Config {
-    values: BTreeMap<&'static str, (Value, Origin)>,
+    values: BTreeMap<String, (Value, Origin)>,
     /// Site-specific steps.
     pub(crate) steps: Vec<RawStep>,
     /// The file that holds the steps.
@@ -95,7 +93,9 @@ impl Config {
         let mut config = Self::default();
         for key in KEYS {
             if let Some(value) = key.default.and_then(|text| key.kind.of_text(text)) {
-                config.values.insert(key.path, (value, Origin::Default));
+                config
+                    .values
+                    .insert(key.path.to_owned(), (value, Origin::Default));
             }
         }
         for path in [asked.system_file.clone(), crate::dirs::user_config(env)]
@@ -117,7 +117,6 @@ impl Config {
         if !found {
             config.without_file(explicit.as_deref())?;
         }
-        config.complete()?;
         Ok(config)
     }
 
@@ -133,10 +132,10 @@ impl Config {
         if !content.diags.is_empty() {
             return Err(source.problem(Code::BadConfig, content.diags));
         }
-        for (key, value, span) in content.settings {
+        for (path, value, span) in content.settings {
             let (line, _) = source.place(span.start);
-            let origin = Origin::File(source.name.clone(), line);
-            self.values.insert(key.path, (value, origin));
+            let origin = Origin::File(source.name.clone(), line, span);
+            self.values.insert(path, (value, origin));
         }
         if project {
             self.steps = content.steps;
@@ -150,11 +149,14 @@ impl Config {
             if OTHER_VARIABLES.iter().any(|(known, _)| *known == name) {
                 continue;
             }
-            match KEYS.iter().find(|key| key.variable() == name) {
+            match KEYS
+                .iter()
+                .find(|key| key.variable().as_deref() == Some(name))
+            {
                 Some(key) => {
-                    let value = of_text(key, text, name)?;
+                    let value = of_text(key, key.path, text, name)?;
                     let origin = Origin::Variable(name.to_owned());
-                    self.values.insert(key.path, (value, origin));
+                    self.values.insert(key.path.to_owned(), (value, origin));
                 }
                 None => self
                     .warnings
@@ -177,18 +179,18 @@ impl Config {
                     ),
                 );
             };
-            let value = of_text(key, text, flag).map_err(|problem| Problem {
+            let value = of_text(key, path, text, flag).map_err(|problem| Problem {
                 code: Code::Usage,
                 ..problem
             })?;
             self.values
-                .insert(key.path, (value, Origin::Flag(flag.clone())));
+                .insert(path.clone(), (value, Origin::Flag(flag.clone())));
         }
         Ok(())
     }
 
-    /// Without a project file only the simulated host has something to go by.
-    fn without_file(&mut self, explicit: Option<&Path>) -> Result<(), Problem> {
+    /// Without a project file only the simulated host has something to go by: the defaults.
+    fn without_file(&self, explicit: Option<&Path>) -> Result<(), Problem> {
         if let Some(path) = explicit {
             return Err(Problem::new(
                 Code::BadConfig,
@@ -196,55 +198,25 @@ impl Config {
             )
             .hint("check the path given with --config or WIAB_CONFIG"));
         }
-        if self.text("host") != "sim" {
-            return Err(
-                Problem::new(Code::BadConfig, "there is no wiab.toml in this directory")
-                    .hint("wiab init            writes a commented one")
-                    .hint("wiab apply --host sim   tries everything on a simulated machine, without one"),
-            );
-        }
-        for key in KEYS.iter().filter(|key| key.default.is_none()) {
-            if let Some(value) = key.kind.of_text(key.sample) {
-                self.values
-                    .entry(key.path)
-                    .or_insert((value, Origin::Sample));
-            }
-        }
-        Ok(())
-    }
-
-    fn complete(&self) -> Result<(), Problem> {
-        let missing: Vec<&Key> = KEYS
-            .iter()
-            .filter(|key| key.default.is_none() && !self.values.contains_key(key.path))
-            .collect();
-        let Some(first) = missing.first() else {
+        if self.text("host") == "sim" {
             return Ok(());
-        };
-        let names: Vec<String> = missing
-            .iter()
-            .map(|key| format!("`{}`", key.path))
-            .collect();
-        let mut problem = Problem::new(
-            Code::BadConfig,
-            format!("{}: {} must be set", self.source.name, names.join(", ")),
-        )
-        .detail([format!("  {}: {}", first.path, first.about)]);
-        for key in missing {
-            let place = match key.section() {
-                "" => "at the top".to_owned(),
-                section => format!("below [{section}]"),
-            };
-            problem = problem.hint(format!("{place}: {} = {}", key.leaf(), key.example()));
         }
-        Err(problem)
+        Err(
+            Problem::new(Code::BadConfig, "there is no wiab.toml in this directory")
+                .hint("wiab init              writes a commented one")
+                .hint(
+                    "wiab plan --host sim   tries everything on a simulated machine, without one",
+                ),
+        )
     }
 
-    /// Every key with its value and origin, in the order of the schema.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static Key, &Value, &Origin)> {
-        KEYS.iter().filter_map(|key| {
-            let (value, origin) = self.values.get(key.path)?;
-            Some((key, value, origin))
+    /// Every value that is set, in the order of the schema: path, value, origin.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Value, &Origin)> {
+        KEYS.iter().flat_map(move |key| {
+            self.values
+                .iter()
+                .filter(move |(path, _)| schema::find(path) == Some(key))
+                .map(|(path, (value, origin))| (path.as_str(), value, origin))
         })
     }
 
@@ -276,21 +248,13 @@ impl Config {
             _ => None,
         }
     }
-
-    /// A list.
-    pub(crate) fn list(&self, path: &str) -> Vec<String> {
-        match self.values.get(path) {
-            Some((Value::List(items), _)) => items.clone(),
-            _ => Vec::new(),
-        }
-    }
 }
 
-fn of_text(key: &Key, text: &str, place: &str) -> Result<Value, Problem> {
+fn of_text(key: &Key, path: &str, text: &str, place: &str) -> Result<Value, Problem> {
     key.kind.of_text(text).ok_or_else(|| {
         Problem::new(
             Code::BadConfig,
-            format!("{place}: `{}` must be {}", key.path, key.kind.describe()),
+            format!("{place}: `{path}` must be {}", key.kind.describe()),
         )
         .hint(format!("for example: {}", key.sample))
     })

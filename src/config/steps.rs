@@ -10,7 +10,7 @@ use crate::config::diag::Diag;
 use crate::ui::time;
 
 /// The keys of a `[[step]]`: name, type, meaning.
-pub(crate) const STEP_KEYS: [(&str, &str, &str); 8] = [
+pub(crate) const STEP_KEYS: [(&str, &str, &str); 10] = [
     (
         "id",
         "text",
@@ -47,6 +47,16 @@ pub(crate) const STEP_KEYS: [(&str, &str, &str); 8] = [
         "whether `run` may simply be run again after a crash; default false",
     ),
     (
+        "root",
+        "true or false",
+        "whether its commands need root; default false",
+    ),
+    (
+        "lanes",
+        "list of texts",
+        "resources that it shares with other steps: of those that name one, only one runs at a time",
+    ),
+    (
         "summary",
         "text",
         "what the plan screen says; default is the command",
@@ -75,6 +85,10 @@ pub(crate) struct RawStep {
     pub(crate) timeout_ms: Option<u64>,
     /// Whether it may be run again.
     pub(crate) idempotent: bool,
+    /// Whether its commands need root.
+    pub(crate) root: bool,
+    /// Resources that it shares with other steps.
+    pub(crate) lanes: Vec<String>,
     /// For the plan screen.
     pub(crate) summary: Option<String>,
 }
@@ -119,8 +133,16 @@ pub(crate) fn read(
         timeout_ms: table.get("timeout").and_then(|v| reader.timeout(v)),
         idempotent: table
             .get("idempotent")
-            .and_then(|v| reader.flag(v))
+            .and_then(|v| reader.flag("idempotent", v))
             .unwrap_or(false),
+        root: table
+            .get("root")
+            .and_then(|v| reader.flag("root", v))
+            .unwrap_or(false),
+        lanes: table
+            .get("lanes")
+            .and_then(|v| reader.texts("lanes", v))
+            .unwrap_or_default(),
         summary: table.get("summary").and_then(|v| reader.text("summary", v)),
         id_span: table.get("id").map_or_else(|| whole.clone(), Spanned::span),
         id: id?,
@@ -224,6 +246,16 @@ impl Reader<'_> {
         }
     }
 
+    fn texts(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<String>> {
+        let texts: Option<Vec<String>> = value.get_ref().as_array().and_then(|items| {
+            items
+                .iter()
+                .map(|item| item.get_ref().as_str().map(str::to_owned))
+                .collect()
+        });
+        texts.or_else(|| self.wrong(name, value, "a list of texts"))
+    }
+
     fn timeout(&mut self, value: &Spanned<DeValue<'_>>) -> Option<u64> {
         value
             .get_ref()
@@ -239,11 +271,11 @@ impl Reader<'_> {
             })
     }
 
-    fn flag(&mut self, value: &Spanned<DeValue<'_>>) -> Option<bool> {
+    fn flag(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<bool> {
         value
             .get_ref()
             .as_bool()
-            .or_else(|| self.wrong("idempotent", value, "true or false"))
+            .or_else(|| self.wrong(name, value, "true or false"))
     }
 
     fn text(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {

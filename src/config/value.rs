@@ -119,7 +119,7 @@ impl Kind {
             Self::Bool => Value::Bool(text.parse().ok()?),
             Self::Integer(..) => Value::Integer(text.parse().ok()?),
             Self::Number(..) => Value::Number(text.parse().ok()?),
-            Self::List => Value::List(text.split(',').map(|part| part.trim().to_owned()).collect()),
+            Self::List => Value::List(list(text)),
             Self::Text | Self::Name | Self::Choice(_) | Self::Speed | Self::Duration => {
                 Value::Text(text.to_owned())
             }
@@ -153,6 +153,13 @@ impl Kind {
         };
         fits.then_some(value)
     }
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 fn is_name(text: &str) -> bool {

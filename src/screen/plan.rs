@@ -34,8 +34,6 @@ pub(crate) struct PlanView<'a> {
     pub(crate) host: &'a str,
     /// Durations learned from earlier runs, in milliseconds.
     pub(crate) usual_ms: &'a BTreeMap<StepId, u64>,
-    /// Options that repeat which installation is meant.
-    pub(crate) suffix: &'a str,
     /// Show every step, also those that are right.
     pub(crate) all: bool,
 }
@@ -392,7 +390,6 @@ mod tests {
             survey: &survey,
             host: "sim",
             usual_ms: &usual,
-            suffix: "",
             all: false,
         };
         let digest = plan.digest_short();
