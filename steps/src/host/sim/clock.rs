@@ -156,6 +156,13 @@ impl Clock for SimClock {
         })
     }
 
+    fn alarm(&self, ms: u64) -> BoxFuture<'_, Busy> {
+        Box::pin(async move {
+            self.sleep(ms).await;
+            self.busy()
+        })
+    }
+
     fn busy(&self) -> Busy {
         self.0.lock().tokens += 1;
         Busy(Some(self.0.clone()))

@@ -1,0 +1,3 @@
+//! Tests of the hosts and of the step kinds.
+
+mod laws;
