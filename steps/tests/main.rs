@@ -1,3 +1,4 @@
-//! Tests of the hosts and of the step kinds.
+//! Integration tests of the hosts and step kinds.
 
+mod hosts;
 mod laws;

@@ -10,17 +10,15 @@ impl Machine {
     /// jobs, handles of rules, times of starts.
     pub fn canonical_state(&self) -> Value {
         let prefix = |kind: &str| format!("{kind}:");
-        let (jobs, tables, domains) = (
-            prefix(Job::KIND),
-            prefix(Table::KIND),
-            prefix(Domain::KIND),
-        );
+        let (jobs, tables, domains) =
+            (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
         let mut state = Map::new();
         for (key, value) in &self.state {
             let value = if key.starts_with(&jobs) {
                 continue;
             } else if let Some(name) = key.strip_prefix(&tables) {
-                self.get::<Table>(name).map_or(Value::Null, |table| rules(&table))
+                self.get::<Table>(name)
+                    .map_or(Value::Null, |table| rules(&table))
             } else if let Some(name) = key.strip_prefix(&domains) {
                 self.get::<Domain>(name)
                     .map_or(Value::Null, |domain| machine(&domain, self.now_ms))

@@ -56,9 +56,13 @@ impl Data {
                 .decode(text)
                 .unwrap_or_default(),
             Self::Blob { seed, len, .. } => {
-                let len = usize::try_from(*len).ok().filter(|len| *len as u64 <= max)?;
+                let len = usize::try_from(*len)
+                    .ok()
+                    .filter(|len| *len as u64 <= max)?;
                 let mut bytes = vec![0; len.min(64 << 20)];
-                blake3::Hasher::new_derive_key(seed).finalize_xof().fill(&mut bytes);
+                blake3::Hasher::new_derive_key(seed)
+                    .finalize_xof()
+                    .fill(&mut bytes);
                 bytes
             }
         };

@@ -205,7 +205,9 @@ impl SimHost {
                 mode: file.mode,
                 owner: file.owner,
             });
-            *found.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = stat;
+            *found
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = stat;
             Ok(Reply::ok(""))
         };
         self.file_op("file-stat", path, &handler).await?;

@@ -70,7 +70,10 @@ impl Machine {
             machine.put(path, &File::dir(*mode, owner));
         }
         let text = |content: &str, mode: u32| File::new(content.as_bytes(), mode, "root:root");
-        machine.put("/etc/hosts", &text("127.0.0.1 localhost\n127.0.1.1 wiabhost\n", 0o644));
+        machine.put(
+            "/etc/hosts",
+            &text("127.0.0.1 localhost\n127.0.1.1 wiabhost\n", 0o644),
+        );
         machine.put("/etc/hostname", &text("wiabhost\n", 0o644));
         machine.put(
             "/etc/os-release",
@@ -203,18 +206,19 @@ impl Machine {
     /// The same with a disk image of that virtual size, and the directory it is in.
     #[must_use]
     pub fn with_disk(self, path: &str, virtual_bytes: u64) -> Self {
-        self.with_file(path, "", 0o644, "root:root").edited(|draft| {
-            if let Some(mut file) = draft.get::<File>(path) {
-                file.image = Some(Image {
-                    format: "qcow2".to_owned(),
-                    virtual_bytes,
-                    backing: None,
-                    backing_format: None,
-                    whole: true,
-                });
-                draft.put(path, &file);
-            }
-        })
+        self.with_file(path, "", 0o644, "root:root")
+            .edited(|draft| {
+                if let Some(mut file) = draft.get::<File>(path) {
+                    file.image = Some(Image {
+                        format: "qcow2".to_owned(),
+                        virtual_bytes,
+                        backing: None,
+                        backing_format: None,
+                        whole: true,
+                    });
+                    draft.put(path, &file);
+                }
+            })
     }
 
     /// The same with a file and the directories on the way to it.

@@ -52,7 +52,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 fn compress(state: &mut [u32; 8], k: &[u32; 64], block: &[u8]) {
     let mut w: Vec<u32> = block
         .chunks_exact(4)
-        .map(|four| four.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)))
+        .map(|four| {
+            four.iter()
+                .fold(0, |word, byte| word << 8 | u32::from(*byte))
+        })
         .collect();
     let at = |w: &[u32], i: usize| w.get(i).copied().unwrap_or_default();
     for i in 16..64 {

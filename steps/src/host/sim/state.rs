@@ -186,7 +186,7 @@ impl<'a> Draft<'a> {
 
     /// The changes, and those of an interrupted command if it can be interrupted in the middle.
     pub(crate) fn finish(self) -> (Vec<Change>, Option<Vec<Change>>) {
-        let half = self.half.filter(|_| !self.changes.is_empty());
+        let half = self.half.filter(|half| !half.is_empty());
         (self.changes, half)
     }
 }

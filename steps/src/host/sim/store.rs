@@ -223,7 +223,10 @@ mod tests {
             fs_err::write(&path, &whole[..whole.len() - cut]).unwrap();
             let (generation, found) = load(dir.path()).unwrap().unwrap();
             assert_eq!(generation, 1);
-            let lost = whole[whole.len() - cut..].iter().filter(|b| **b == b'\n').count();
+            let lost = whole[whole.len() - cut..]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count();
             let expected = 5 - lost as u64;
             assert_eq!(found.now_ms, expected.saturating_sub(1), "cut {cut}");
         }

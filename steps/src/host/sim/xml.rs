@@ -138,7 +138,10 @@ pub(crate) fn parse(text: &str) -> Result<Node, String> {
         let closed = if let Some(name) = inner.strip_prefix('/') {
             let node = stack.pop().ok_or("Extra content at the end")?;
             if node.name != name.trim() {
-                return Err(format!("Opening and ending tag mismatch: {} and {name}", node.name));
+                return Err(format!(
+                    "Opening and ending tag mismatch: {} and {name}",
+                    node.name
+                ));
             }
             node
         } else {

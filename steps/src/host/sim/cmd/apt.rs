@@ -65,7 +65,10 @@ fn dpkg(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         return Reply::fail(2, "dpkg: error: only --configure -a is simulated\n");
     }
     if !call.root {
-        return Reply::fail(2, "dpkg: error: requested operation requires superuser privilege\n");
+        return Reply::fail(
+            2,
+            "dpkg: error: requested operation requires superuser privilege\n",
+        );
     }
     let mut text = String::new();
     for (name, mut package) in draft.list::<Package>() {
@@ -89,8 +92,10 @@ fn apt_get(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         return Reply::fail(100, NOT_ROOT).took(200);
     }
     if *verb == "update" {
-        return Reply::ok("Hit:1 http://archive.ubuntu.com/ubuntu jammy InRelease\nReading package lists...\n")
-            .took(6_000);
+        return Reply::ok(
+            "Hit:1 http://archive.ubuntu.com/ubuntu jammy InRelease\nReading package lists...\n",
+        )
+        .took(6_000);
     }
     let broken = draft
         .list::<Package>()
@@ -103,7 +108,10 @@ fn apt_get(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let text = format!("E: Unable to locate package {unknown}\n");
         return Reply::fail(100, text).took(400);
     }
-    if flags.iter().any(|(flag, _)| matches!(*flag, "-s" | "--simulate" | "--dry-run")) {
+    if flags
+        .iter()
+        .any(|(flag, _)| matches!(*flag, "-s" | "--simulate" | "--dry-run"))
+    {
         return Reply::ok("NOTE: This is only a simulation!\n").took(400);
     }
     match *verb {
@@ -164,7 +172,11 @@ fn install_verb(draft: &mut Draft<'_>, names: &[&str]) -> Reply {
         text += &format!("Setting up {name} (1.0-1) ...\n");
     }
     install(draft, names);
-    let took_ms = if new.is_empty() { 900 } else { 4_000 + 3_000 * new.len() as u64 };
+    let took_ms = if new.is_empty() {
+        900
+    } else {
+        4_000 + 3_000 * new.len() as u64
+    };
     Reply::ok(text).took(took_ms)
 }
 

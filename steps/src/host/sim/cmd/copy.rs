@@ -91,7 +91,10 @@ fn copy(draft: &mut Draft<'_>, call: &Call<'_>) -> Result<u64, String> {
 }
 
 fn install(draft: &mut Draft<'_>, call: &Call<'_>) -> Result<u64, String> {
-    let (flags, operands) = options(&call.args, &["-m", "-o", "-g", "--mode", "--owner", "--group"]);
+    let (flags, operands) = options(
+        &call.args,
+        &["-m", "-o", "-g", "--mode", "--owner", "--group"],
+    );
     let mode = option(&flags, &["-m", "--mode"]).unwrap_or("755");
     let mode = u32::from_str_radix(mode, 8).map_err(|_| format!("invalid mode '{mode}'"))?;
     let actor = files::actor(draft, call.root);

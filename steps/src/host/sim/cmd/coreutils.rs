@@ -177,7 +177,11 @@ fn stat(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
         };
         let (user, group) = file.owner.split_once(':').unwrap_or((&file.owner, ""));
         let bytes = if file.dir { 4096 } else { file.data.len() };
-        let kind = if file.dir { "directory" } else { "regular file" };
+        let kind = if file.dir {
+            "directory"
+        } else {
+            "regular file"
+        };
         let line = format
             .replace("%n", path)
             .replace("%s", &bytes.to_string())
@@ -363,7 +367,8 @@ fn attributes(draft: &mut Draft<'_>, call: &Call<'_>) -> Done {
             return Err(format!("changing '{path}': Operation not permitted"));
         }
         if call.program == "chmod" {
-            file.mode = u32::from_str_radix(value, 8).map_err(|_| format!("invalid mode: '{value}'"))?;
+            file.mode =
+                u32::from_str_radix(value, 8).map_err(|_| format!("invalid mode: '{value}'"))?;
         } else {
             let (old_user, old_group) = file.owner.split_once(':').unwrap_or((&file.owner, "root"));
             file.owner = match value.split_once(':') {
@@ -385,15 +390,16 @@ fn rename(draft: &mut Draft<'_>, call: &Call<'_>) -> Done {
     };
     let source = call.path(draft, from);
     let mut target = call.path(draft, to);
-    let file = files::at(draft, &source).ok_or_else(|| format!("cannot stat '{from}': {NO_ENTRY}"))?;
+    let file =
+        files::at(draft, &source).ok_or_else(|| format!("cannot stat '{from}': {NO_ENTRY}"))?;
     let exact = flags.iter().any(|(name, _)| name.contains('T'));
     if !exact && files::at(draft, &target).is_some_and(|file| file.dir) {
         let name = source.rsplit('/').next().unwrap_or_default();
         target = format!("{target}/{name}");
     }
-    let keep = flags
-        .iter()
-        .any(|(name, _)| *name == "--no-clobber" || (!name.starts_with("--") && name.contains('n')));
+    let keep = flags.iter().any(|(name, _)| {
+        *name == "--no-clobber" || (!name.starts_with("--") && name.contains('n'))
+    });
     if keep && files::at(draft, &target).is_some() {
         return Ok(String::new());
     }

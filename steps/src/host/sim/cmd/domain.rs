@@ -28,7 +28,10 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>, verb: &str) -> Reply {
             Err(why) => error(&[&format!("Failed to define domain from {name}"), &why]),
         };
     }
-    let Some(domain) = draft.get::<Domain>(name).filter(|domain| exists(domain, draft)) else {
+    let Some(domain) = draft
+        .get::<Domain>(name)
+        .filter(|domain| exists(domain, draft))
+    else {
         return error(&[
             &format!("failed to get domain '{name}'"),
             &format!("Domain not found: no domain with matching name '{name}'"),
@@ -63,7 +66,9 @@ fn state(running: bool) -> &'static str {
 
 fn text_at(domain: &Domain, path: &[&str]) -> String {
     let node = xml::parse(&domain.xml).unwrap_or_default();
-    node.at(path).map(|node| node.text.clone()).unwrap_or_default()
+    node.at(path)
+        .map(|node| node.text.clone())
+        .unwrap_or_default()
 }
 
 fn list(draft: &Draft<'_>, all: bool, names: bool) -> Reply {
@@ -76,7 +81,11 @@ fn list(draft: &Draft<'_>, all: bool, names: bool) -> Reply {
         if !exists(&domain, draft) || (!all && !running) {
             continue;
         }
-        let id = if running { (index + 1).to_string() } else { "-".to_owned() };
+        let id = if running {
+            (index + 1).to_string()
+        } else {
+            "-".to_owned()
+        };
         let line = match names {
             true => format!("{name}\n"),
             false => format!(" {id:<4} {name:<11} {}\n", state(running)),
@@ -89,14 +98,22 @@ fn list(draft: &Draft<'_>, all: bool, names: bool) -> Reply {
 fn info(name: &str, domain: &Domain, running: bool) -> String {
     let memory = text_at(domain, &["memory"]);
     let yes = |is: bool| if is { "yes" } else { "no" };
-    let id = if running { (spread(name, 90) + 1).to_string() } else { "-".to_owned() };
+    let id = if running {
+        (spread(name, 90) + 1).to_string()
+    } else {
+        "-".to_owned()
+    };
     format!(
         "Id:             {id}\nName:           {name}\nUUID:           {}\nOS Type:        hvm\nState:          {}\nCPU(s):         {}\nMax memory:     {memory} KiB\nUsed memory:    {memory} KiB\nPersistent:     {}\nAutostart:      {}\nManaged save:   no\nSecurity model: apparmor\nSecurity DOI:   0\n\n",
         text_at(domain, &["uuid"]),
         state(running),
         text_at(domain, &["vcpu"]),
         yes(domain.persistent),
-        if domain.autostart { "enable" } else { "disable" },
+        if domain.autostart {
+            "enable"
+        } else {
+            "disable"
+        },
     )
 }
 
@@ -122,30 +139,51 @@ fn dump(name: &str, domain: &Domain, live: bool) -> String {
 
 fn devices(domain: &Domain) -> Vec<Node> {
     let node = xml::parse(&domain.xml).unwrap_or_default();
-    node.child("devices").map(|devices| devices.children.clone()).unwrap_or_default()
+    node.child("devices")
+        .map(|devices| devices.children.clone())
+        .unwrap_or_default()
 }
 
 fn attr(node: &Node, path: &[&str], name: &str) -> String {
-    node.at(path).and_then(|node| node.attr(name)).unwrap_or("-").to_owned()
+    node.at(path)
+        .and_then(|node| node.attr(name))
+        .unwrap_or("-")
+        .to_owned()
 }
 
 fn interfaces(domain: &Domain, running: bool) -> String {
     let mut text = " Interface   Type      Source    Model    MAC\n---------------------------------------------------------------\n".to_owned();
-    let cards = devices(domain).into_iter().filter(|device| device.name == "interface");
+    let cards = devices(domain)
+        .into_iter()
+        .filter(|device| device.name == "interface");
     for (index, card) in cards.enumerate() {
         let kind = card.attr("type").unwrap_or("network").to_owned();
-        let tap = if running { format!("vnet{index}") } else { "-".to_owned() };
+        let tap = if running {
+            format!("vnet{index}")
+        } else {
+            "-".to_owned()
+        };
         let source = attr(&card, &["source"], &kind);
-        let (model, mac) = (attr(&card, &["model"], "type"), attr(&card, &["mac"], "address"));
+        let (model, mac) = (
+            attr(&card, &["model"], "type"),
+            attr(&card, &["mac"], "address"),
+        );
         text += &format!(" {tap:<11} {kind:<9} {source:<9} {model:<8} {mac}\n");
     }
     text + "\n"
 }
 
 fn disks(domain: &Domain) -> String {
-    let mut text = " Target   Source\n-----------------------------------------------------\n".to_owned();
-    for disk in devices(domain).iter().filter(|device| device.name == "disk") {
-        let (target, source) = (attr(disk, &["target"], "dev"), attr(disk, &["source"], "file"));
+    let mut text =
+        " Target   Source\n-----------------------------------------------------\n".to_owned();
+    for disk in devices(domain)
+        .iter()
+        .filter(|device| device.name == "disk")
+    {
+        let (target, source) = (
+            attr(disk, &["target"], "dev"),
+            attr(disk, &["source"], "file"),
+        );
         text += &format!(" {target:<8} {source}\n");
     }
     text + "\n"
@@ -155,7 +193,10 @@ fn disks(domain: &Domain) -> String {
 pub(crate) fn define(draft: &mut Draft<'_>, text: Option<&str>) -> Result<String, String> {
     let text = text.ok_or("Failed to open file: No such file or directory")?;
     let mut node = xml::parse(text).map_err(|why| format!("(domain_definition):1: {why}"))?;
-    let name = node.child("name").map(|name| name.text.clone()).unwrap_or_default();
+    let name = node
+        .child("name")
+        .map(|name| name.text.clone())
+        .unwrap_or_default();
     if node.name != "domain" || name.is_empty() {
         return Err("XML error: name element is missing or empty".to_owned());
     }
@@ -163,7 +204,9 @@ pub(crate) fn define(draft: &mut Draft<'_>, text: Option<&str>) -> Result<String
     if node.attr("type") == Some("kvm") && !kvm {
         return Err("invalid argument: could not get preferred machine for /usr/bin/qemu-system-x86_64 type=kvm".to_owned());
     }
-    let known = draft.get::<Domain>(&name).filter(|domain| exists(domain, draft));
+    let known = draft
+        .get::<Domain>(&name)
+        .filter(|domain| exists(domain, draft));
     let given = node.child("uuid").map(|uuid| uuid.text.clone());
     if let Some(known) = &known {
         let old = text_at(known, &["uuid"]);
@@ -191,9 +234,15 @@ pub(crate) fn define(draft: &mut Draft<'_>, text: Option<&str>) -> Result<String
 
 /// What libvirt adds to a definition.
 fn complete(node: &mut Node, name: &str) -> Result<(), String> {
-    let memory = node.child_mut("memory").ok_or("XML error: Memory size must be specified via <memory>")?;
+    let memory = node
+        .child_mut("memory")
+        .ok_or("XML error: Memory size must be specified via <memory>")?;
     let unit = memory.attr("unit").unwrap_or("KiB").to_owned();
-    let amount: u64 = memory.text.trim().parse().map_err(|_| "XML error: invalid memory")?;
+    let amount: u64 = memory
+        .text
+        .trim()
+        .parse()
+        .map_err(|_| "XML error: invalid memory")?;
     let kib = match unit.as_str() {
         "b" | "bytes" => amount / 1024,
         "M" | "MiB" => amount << 10,
@@ -242,7 +291,9 @@ fn complete(node: &mut Node, name: &str) -> Result<(), String> {
         }
     }
     if devices.child("memballoon").is_none() {
-        devices.children.push(Node::new("memballoon").set("model", "virtio"));
+        devices
+            .children
+            .push(Node::new("memballoon").set("model", "virtio"));
     }
     Ok(())
 }
@@ -288,14 +339,20 @@ fn autostart(draft: &mut Draft<'_>, name: &str, mut domain: Domain, on: bool) ->
 /// Starts a domain; the error is libvirt's.
 pub(crate) fn start(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
     let Some(mut domain) = draft.get::<Domain>(name) else {
-        return Err(format!("Domain not found: no domain with matching name '{name}'"));
+        return Err(format!(
+            "Domain not found: no domain with matching name '{name}'"
+        ));
     };
     if domain.running_since(draft.now_ms()).is_some() {
         return Err("Domain is already active".to_owned());
     }
     for device in devices(&domain) {
         let source = device.child("source");
-        let at = |name: &str| source.and_then(|source| source.attr(name)).map(str::to_owned);
+        let at = |name: &str| {
+            source
+                .and_then(|source| source.attr(name))
+                .map(str::to_owned)
+        };
         if device.name == "disk" {
             if let Some(file) = at("file") {
                 check_disk(draft, &file)?;
@@ -311,7 +368,8 @@ pub(crate) fn start(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
 }
 
 fn check_disk(draft: &Draft<'_>, path: &str) -> Result<(), String> {
-    let missing = |path: &str| format!("Cannot access storage file '{path}': No such file or directory");
+    let missing =
+        |path: &str| format!("Cannot access storage file '{path}': No such file or directory");
     let file = draft.get::<File>(path).ok_or_else(|| missing(path))?;
     match file.image.and_then(|image| image.backing) {
         Some(backing) if !draft.has::<File>(&backing) => Err(missing(&backing)),
@@ -326,7 +384,9 @@ fn check_network(
 ) -> Result<(), String> {
     if let Some(name) = name {
         return match draft.get::<Network>(&name) {
-            None => Err(format!("Network not found: no network with matching name '{name}'")),
+            None => Err(format!(
+                "Network not found: no network with matching name '{name}'"
+            )),
             Some(network) if !network.active => Err(format!(
                 "Requested operation is not valid: network '{name}' is not active"
             )),
@@ -339,7 +399,9 @@ fn check_network(
     let there = network_of_bridge(draft, &bridge).is_some();
     match there {
         true => Ok(()),
-        false => Err(format!("Cannot get interface MTU on '{bridge}': No such device")),
+        false => Err(format!(
+            "Cannot get interface MTU on '{bridge}': No such device"
+        )),
     }
 }
 
@@ -354,7 +416,9 @@ fn network_of(draft: &Draft<'_>, card: &Node) -> Option<(String, Network)> {
     let source = card.child("source")?;
     match source.attr("network") {
         Some(name) => {
-            let network = draft.get::<Network>(name).filter(|network| network.active)?;
+            let network = draft
+                .get::<Network>(name)
+                .filter(|network| network.active)?;
             Some((name.to_owned(), network))
         }
         None => network_of_bridge(draft, source.attr("bridge")?),
@@ -409,11 +473,15 @@ fn guest(draft: &Draft<'_>, name: &str, domain: &Domain) -> Option<Guest> {
         .filter(|device| device.name == "disk")
         .filter_map(|disk| files::at(draft, disk.child("source")?.attr("file")?))
         .collect();
-    let boots = files.iter().any(|file| file.image.as_ref().is_some_and(|image| image.whole));
+    let boots = files
+        .iter()
+        .any(|file| file.image.as_ref().is_some_and(|image| image.whole));
     let seed = files.into_iter().find_map(|file| file.seed);
     let hostname = seed
         .as_ref()
-        .and_then(|seed| yaml_value(&seed.meta, "local-hostname").or_else(|| yaml_value(&seed.user, "hostname")))
+        .and_then(|seed| {
+            yaml_value(&seed.meta, "local-hostname").or_else(|| yaml_value(&seed.user, "hostname"))
+        })
         .or(reserved)
         .unwrap_or_else(|| "ubuntu".to_owned());
     let up_ms = draft.now_ms().saturating_sub(since_ms);
@@ -434,6 +502,8 @@ fn guest(draft: &Draft<'_>, name: &str, domain: &Domain) -> Option<Guest> {
 
 /// The value of a top-level `key: value` line.
 fn yaml_value(text: &str, key: &str) -> Option<String> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     Some(line.trim().trim_matches(['"', '\'']).to_owned())
 }

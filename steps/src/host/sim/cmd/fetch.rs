@@ -63,8 +63,20 @@ pub fn sha256_of_url(url: &str) -> String {
 
 pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let with_value = [
-        "-o", "--output", "-C", "--continue-at", "--retry", "--retry-delay", "--max-time", "-m", "--connect-timeout", "-H",
-        "-A", "--speed-limit", "--speed-time", "-w",
+        "-o",
+        "--output",
+        "-C",
+        "--continue-at",
+        "--retry",
+        "--retry-delay",
+        "--max-time",
+        "-m",
+        "--connect-timeout",
+        "-H",
+        "-A",
+        "--speed-limit",
+        "--speed-time",
+        "-w",
     ];
     let mut args: Vec<&str> = Vec::new();
     for word in &call.args {
@@ -118,6 +130,9 @@ fn save(draft: &mut Draft<'_>, call: &Call<'_>, path: &str, mut file: File, resu
     file.mode = old.as_ref().map_or(0o644, |old| old.mode);
     let have = old.filter(|_| resume).map_or(0, |old| old.data.len());
     let left = file.data.len().saturating_sub(have);
+    if left == 0 {
+        return Reply::ok("").took(80);
+    }
     let mut half = half_of(&file);
     if let Data::Blob { len, .. } = &mut half.data {
         *len = have + left / 2;

@@ -16,7 +16,9 @@ pub(super) fn ssh(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let (flags, _) = options(call.args.get(..at).unwrap_or_default(), &with_value);
     let setting = |name: &str| {
         flags.iter().find_map(|(flag, value)| {
-            let pair = if *flag == "-o" { (*value).to_owned() } else {
+            let pair = if *flag == "-o" {
+                (*value).to_owned()
+            } else {
                 format!("{}={value}", flag.strip_prefix("-o")?)
             };
             let (key, value) = pair.split_once('=')?;
@@ -148,7 +150,11 @@ fn remote(draft: &Draft<'_>, guest: &Guest, command: &str) -> Reply {
             });
             Reply::ok(format!("{answer:#}\n"))
         }
-        "cloud-init status" => Reply::ok(if done { "status: done\n" } else { "status: running\n" }),
+        "cloud-init status" => Reply::ok(if done {
+            "status: done\n"
+        } else {
+            "status: running\n"
+        }),
         "cloud-init status --wait" | "cloud-init status --wait --format json" => {
             return Reply::ok("status: done\n").took(150 + wait_ms);
         }

@@ -50,7 +50,9 @@ fn open(draft: &Draft<'_>, call: &Call<'_>, path: &str) -> Result<File, String> 
         .ok_or_else(|| format!("Could not open '{path}': Could not open '{path}': {NO_ENTRY}"))?;
     match files::readable(draft, &file, call.root) {
         true => Ok(file),
-        false => Err(format!("Could not open '{path}': Could not open '{path}': Permission denied")),
+        false => Err(format!(
+            "Could not open '{path}': Could not open '{path}': Permission denied"
+        )),
     }
 }
 
@@ -66,13 +68,20 @@ fn image_of(file: &File) -> Image {
     })
 }
 
-fn put_image(draft: &mut Draft<'_>, call: &Call<'_>, path: &str, image: Image) -> Result<(), String> {
+fn put_image(
+    draft: &mut Draft<'_>,
+    call: &Call<'_>,
+    path: &str,
+    image: Image,
+) -> Result<(), String> {
     let full = call.path(draft, path);
     if let Some(why) = files::refuses(draft, &full, call.root) {
         return Err(format!("{path}: Could not create '{path}': {why}"));
     }
     let old = files::at(draft, &full);
-    let owner = old.as_ref().map_or_else(|| files::actor(draft, call.root), |old| old.owner.clone());
+    let owner = old
+        .as_ref()
+        .map_or_else(|| files::actor(draft, call.root), |old| old.owner.clone());
     let mode = old.map_or(0o644, |old| old.mode);
     let mut file = File::new(b"", mode, &owner);
     file.data = Data::Blob {
@@ -83,7 +92,10 @@ fn put_image(draft: &mut Draft<'_>, call: &Call<'_>, path: &str, image: Image) -
     file.image = Some(image.clone());
     let mut half = file.clone();
     half.data = Data::Text(String::new());
-    half.image = Some(Image { whole: false, ..image });
+    half.image = Some(Image {
+        whole: false,
+        ..image
+    });
     draft.half_only(|draft| draft.put(&full, &half));
     draft.put(&full, &file);
     Ok(())
@@ -92,7 +104,9 @@ fn put_image(draft: &mut Draft<'_>, call: &Call<'_>, path: &str, image: Image) -
 fn create(draft: &mut Draft<'_>, call: &Call<'_>) -> Done {
     let (flags, operands) = options(&call.args, &["-f", "-b", "-F", "-o"]);
     let format = option(&flags, &["-f"]).unwrap_or("raw");
-    let path = operands.first().ok_or("create: Expecting image file name")?;
+    let path = operands
+        .first()
+        .ok_or("create: Expecting image file name")?;
     let backing = option(&flags, &["-b"]);
     let below = match backing {
         Some(base) => Some(image_of(&open(draft, call, base)?)),
@@ -126,9 +140,13 @@ fn in_use(draft: &Draft<'_>, path: &str) -> bool {
 
 fn info(draft: &Draft<'_>, call: &Call<'_>) -> Done {
     let (flags, operands) = options(&call.args, &["-f"]);
-    let path = operands.first().ok_or("info: Expecting one image file name")?;
+    let path = operands
+        .first()
+        .ok_or("info: Expecting one image file name")?;
     let file = open(draft, call, path)?;
-    let shared = flags.iter().any(|(flag, _)| matches!(*flag, "-U" | "--force-share"));
+    let shared = flags
+        .iter()
+        .any(|(flag, _)| matches!(*flag, "-U" | "--force-share"));
     if !shared && in_use(draft, &call.path(draft, path)) {
         return Err(format!(
             "Could not open '{path}': Failed to get shared \"write\" lock\nIs another process using the image [{path}]?"
@@ -193,7 +211,9 @@ fn convert(draft: &mut Draft<'_>, call: &Call<'_>) -> Done {
         return Err("convert: Expecting source and target".to_owned());
     };
     let mut image = image_of(&open(draft, call, from)?);
-    option(&flags, &["-O"]).unwrap_or("raw").clone_into(&mut image.format);
+    option(&flags, &["-O"])
+        .unwrap_or("raw")
+        .clone_into(&mut image.format);
     (image.backing, image.backing_format) = (None, None);
     put_image(draft, call, to, image)?;
     Ok(Reply::ok("").took(8_000))
@@ -202,7 +222,16 @@ fn convert(draft: &mut Draft<'_>, call: &Call<'_>) -> Done {
 pub(super) fn localds(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let (flags, operands) = options(
         &call.args,
-        &["-N", "--network-config", "-d", "--disk-format", "-H", "-f", "--filesystem", "-i"],
+        &[
+            "-N",
+            "--network-config",
+            "-d",
+            "--disk-format",
+            "-H",
+            "-f",
+            "--filesystem",
+            "-i",
+        ],
     );
     let Some((out, sources)) = operands.split_first() else {
         return Reply::fail(1, "must provide output, userdata\n");
@@ -212,7 +241,9 @@ pub(super) fn localds(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             .ok_or_else(|| format!("failed to copy user-data {path}: {NO_ENTRY}\n"))
     };
     let wanted = |path: Option<&&str>| path.map_or(Ok(String::new()), |path| read(path));
-    let network = option(&flags, &["-N", "--network-config"]).map(read).transpose();
+    let network = option(&flags, &["-N", "--network-config"])
+        .map(read)
+        .transpose();
     let (user, meta, network) = match (wanted(sources.first()), wanted(sources.get(1)), network) {
         (Ok(user), Ok(meta), Ok(network)) => (user, meta, network),
         (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => return Reply::fail(1, why),
@@ -231,7 +262,11 @@ pub(super) fn localds(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     };
     let mut half = file.clone();
     half.data = Data::Text(String::new());
-    file.seed = Some(Seed { user, meta, network });
+    file.seed = Some(Seed {
+        user,
+        meta,
+        network,
+    });
     draft.half_only(|draft| draft.put(&full, &half));
     draft.put(&full, &file);
     Reply::ok("").took(150)

@@ -36,10 +36,7 @@ fn sysctl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         };
         let shown = match value {
             Some(_) if !call.root => {
-                return Reply::fail(
-                    255,
-                    format!("sysctl: permission denied on key \"{key}\"\n"),
-                );
+                return Reply::fail(255, format!("sysctl: permission denied on key \"{key}\"\n"));
             }
             Some(value) => {
                 draft.put(&key, &Sysctl(value.to_owned()));
@@ -79,9 +76,7 @@ fn ip(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
         .and_then(|at| words.get(at + 1))
         .copied();
     let answer = match words.first() {
-        Some(word) if word.starts_with('r') => {
-            routes(&facts, &bridges, words.contains(&"default"))
-        }
+        Some(word) if word.starts_with('r') => routes(&facts, &bridges, words.contains(&"default")),
         Some(_) => addresses(&facts, &bridges, device),
         None => return Reply::fail(255, "Usage: ip [ OPTIONS ] OBJECT\n"),
     };
@@ -97,12 +92,18 @@ pub(super) fn network_of(address: &str, prefix: u8) -> String {
         .split('.')
         .filter_map(|part| part.parse::<u32>().ok())
         .fold(0_u32, |number, part| number << 8 | (part & 0xff));
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(prefix.min(32)))
+        .unwrap_or(0);
     let [a, b, c, d] = (number & mask).to_be_bytes();
     format!("{a}.{b}.{c}.{d}")
 }
 
-fn routes(facts: &Facts, bridges: &[(String, String, u8)], only_default: bool) -> serde_json::Value {
+fn routes(
+    facts: &Facts,
+    bridges: &[(String, String, u8)],
+    only_default: bool,
+) -> serde_json::Value {
     let mut routes = vec![json!({
         "dst": "default", "gateway": facts.gateway, "dev": facts.wan, "protocol": "dhcp", "metric": 100, "flags": [],
     })];

@@ -2,8 +2,8 @@
 
 mod apt;
 mod catalog;
-mod coreutils;
 mod copy;
+mod coreutils;
 mod domain;
 pub(super) mod fetch;
 mod guest;
@@ -25,9 +25,9 @@ use super::state::Draft;
 use crate::host::{Cmd, HostError, Output};
 
 pub(super) use apt::install as install_packages;
+pub(super) use catalog::PREINSTALLED;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::start as start_domain;
-pub(super) use catalog::PREINSTALLED;
 pub(super) use network::{define as define_network, start as start_network};
 pub(super) use nft::load as load_rules;
 
@@ -159,12 +159,7 @@ pub(crate) fn dispatch(draft: &mut Draft<'_>, cmd: &Cmd) -> Result<Reply, HostEr
 }
 
 /// Runs one argument vector; the error names a program that does not exist.
-fn run(
-    draft: &mut Draft<'_>,
-    argv: &[&str],
-    stdin: &[u8],
-    root: bool,
-) -> Result<Reply, String> {
+fn run(draft: &mut Draft<'_>, argv: &[&str], stdin: &[u8], root: bool) -> Result<Reply, String> {
     let Some((first, rest)) = argv.split_first() else {
         return Err(String::new());
     };
@@ -243,7 +238,11 @@ pub(crate) fn option<'a>(options: &[(&'a str, &'a str)], names: &[&str]) -> Opti
 /// A number that only depends on `text`.
 pub(crate) fn spread(text: &str, below: u64) -> u64 {
     let hash = blake3::hash(text.as_bytes());
-    let bytes = hash.as_bytes().first_chunk::<8>().copied().unwrap_or_default();
+    let bytes = hash
+        .as_bytes()
+        .first_chunk::<8>()
+        .copied()
+        .unwrap_or_default();
     u64::from_le_bytes(bytes) % below.max(1)
 }
 
@@ -264,6 +263,10 @@ pub(crate) fn uuid_of(text: &str) -> String {
 /// A MAC address of QEMU's range that only depends on `text`.
 pub(crate) fn mac_of(text: &str) -> String {
     let hash = blake3::hash(text.as_bytes());
-    let [a, b, c] = hash.as_bytes().first_chunk::<3>().copied().unwrap_or_default();
+    let [a, b, c] = hash
+        .as_bytes()
+        .first_chunk::<3>()
+        .copied()
+        .unwrap_or_default();
     format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }

@@ -51,7 +51,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>, verb: &str) -> Reply {
 
 fn uuid(network: &Network) -> String {
     let node = xml::parse(&network.xml).unwrap_or_default();
-    node.at(&["uuid"]).map(|node| node.text.clone()).unwrap_or_default()
+    node.at(&["uuid"])
+        .map(|node| node.text.clone())
+        .unwrap_or_default()
 }
 
 fn list(draft: &Draft<'_>, all: bool, names: bool) -> Reply {
@@ -96,7 +98,8 @@ fn dump(draft: &Draft<'_>, name: &str, network: &Network, inactive: bool) -> Str
     let mut node = xml::parse(&network.xml).unwrap_or_default();
     let used = domain::users_of_network(draft, name).len();
     if !inactive && network.active && used > 0 {
-        node.attrs.insert(0, ("connections".to_owned(), used.to_string()));
+        node.attrs
+            .insert(0, ("connections".to_owned(), used.to_string()));
     }
     node.render() + "\n"
 }
@@ -122,7 +125,10 @@ pub(super) fn bridge_and_address(network: &Network) -> Option<(String, String, u
 pub(crate) fn define(draft: &mut Draft<'_>, text: Option<&str>) -> Result<String, String> {
     let text = text.ok_or("Failed to open file: No such file or directory")?;
     let mut node = xml::parse(text).map_err(|why| format!("(network_definition):1: {why}"))?;
-    let name = node.child("name").map(|name| name.text.clone()).unwrap_or_default();
+    let name = node
+        .child("name")
+        .map(|name| name.text.clone())
+        .unwrap_or_default();
     if node.name != "network" || name.is_empty() {
         return Err("XML error: missing name element for network".to_owned());
     }
@@ -161,8 +167,14 @@ fn complete(draft: &Draft<'_>, node: &mut Node, name: &str) {
             .filter_map(|(_, network)| bridge_and_address(network))
             .map(|(bridge, _, _)| bridge)
             .collect();
-        let free = (0..).map(|n| format!("virbr{n}")).find(|bridge| !used.contains(bridge));
-        let after = if node.child("forward").is_some() { "forward" } else { "uuid" };
+        let free = (0..)
+            .map(|n| format!("virbr{n}"))
+            .find(|bridge| !used.contains(bridge));
+        let after = if node.child("forward").is_some() {
+            "forward"
+        } else {
+            "uuid"
+        };
         let bridge = Node::new("bridge").set("name", &free.unwrap_or_default());
         node.insert_after(after, bridge);
     }
@@ -191,14 +203,19 @@ fn complete(draft: &Draft<'_>, node: &mut Node, name: &str) {
         "name", "uuid", "metadata", "forward", "bridge", "mac", "domain", "dns", "ip",
     ];
     node.children.sort_by_key(|child| {
-        ORDER.iter().position(|name| *name == child.name).unwrap_or(ORDER.len())
+        ORDER
+            .iter()
+            .position(|name| *name == child.name)
+            .unwrap_or(ORDER.len())
     });
 }
 
 /// Starts a network; the error is libvirt's.
 pub(crate) fn start(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
     let Some(mut network) = draft.get::<Network>(name) else {
-        return Err(format!("Network not found: no network with matching name '{name}'"));
+        return Err(format!(
+            "Network not found: no network with matching name '{name}'"
+        ));
     };
     if network.active {
         return Err("Requested operation is not valid: network is already active".to_owned());
@@ -207,7 +224,9 @@ pub(crate) fn start(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
     for (_, other) in draft.list::<Network>() {
         let (used, at, _) = bridge_and_address(&other).unwrap_or_default();
         if other.active && (used == bridge || at == address) {
-            return Err(format!("internal error: Network is already in use by interface {used}"));
+            return Err(format!(
+                "internal error: Network is already in use by interface {used}"
+            ));
         }
     }
     if draft.get::<Unit>("dnsmasq").is_some_and(|unit| unit.active) {
@@ -221,7 +240,10 @@ pub(crate) fn start(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
         .get::<Sysctl>("net.ipv4.conf.default.rp_filter")
         .unwrap_or(Sysctl("2".to_owned()));
     draft.put(&format!("net.ipv4.conf.{bridge}.rp_filter"), &filter);
-    draft.put(&format!("net.ipv4.conf.{bridge}.forwarding"), &Sysctl("1".to_owned()));
+    draft.put(
+        &format!("net.ipv4.conf.{bridge}.forwarding"),
+        &Sysctl("1".to_owned()),
+    );
     Ok(())
 }
 
@@ -312,11 +334,15 @@ pub(super) fn forget_all(draft: &mut Draft<'_>) {
 pub(super) fn address_for(network: &Network, mac: &str) -> Option<(String, Option<String>)> {
     let node = xml::parse(&network.xml).ok()?;
     let dhcp = node.at(&["ip", "dhcp"])?;
-    let reserved = dhcp
-        .all("host")
-        .find(|host| host.attr("mac").is_some_and(|m| m.eq_ignore_ascii_case(mac)));
+    let reserved = dhcp.all("host").find(|host| {
+        host.attr("mac")
+            .is_some_and(|m| m.eq_ignore_ascii_case(mac))
+    });
     if let Some(host) = reserved {
-        return Some((host.attr("ip")?.to_owned(), host.attr("name").map(str::to_owned)));
+        return Some((
+            host.attr("ip")?.to_owned(),
+            host.attr("name").map(str::to_owned),
+        ));
     }
     let range = dhcp.child("range")?;
     let (net, first) = range.attr("start")?.rsplit_once('.')?;
@@ -355,7 +381,20 @@ fn stamp(unix_ms: u64) -> String {
         year += 1;
     }
     let mut month = 1;
-    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+    for length in [
+        31,
+        28 + u64::from(leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ] {
         if days < length {
             break;
         }
@@ -363,7 +402,10 @@ fn stamp(unix_ms: u64) -> String {
         month += 1;
     }
     let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
-    format!("{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02}", days + 1)
+    format!(
+        "{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02}",
+        days + 1
+    )
 }
 
 fn update(draft: &mut Draft<'_>, name: &str, mut network: Network, words: &[&str]) -> Reply {
@@ -380,7 +422,10 @@ fn update(draft: &mut Draft<'_>, name: &str, mut network: Network, words: &[&str
     };
     let mut node = xml::parse(&network.xml).unwrap_or_default();
     let Some(dhcp) = node.child_mut("ip").and_then(|ip| ip.child_mut("dhcp")) else {
-        return error(&[&complaint, "internal error: no matching ip element with dhcp"]);
+        return error(&[
+            &complaint,
+            "internal error: no matching ip element with dhcp",
+        ]);
     };
     let same = |known: &Node, attr: &str| {
         known.name == "host" && host.attr(attr).is_some() && known.attr(attr) == host.attr(attr)
@@ -400,14 +445,18 @@ fn update(draft: &mut Draft<'_>, name: &str, mut network: Network, words: &[&str
         ("add" | "add-last" | "add-first", Some(_)) => {
             return error(&[
                 &complaint,
-                &format!("Requested operation is not valid: there is an existing dhcp host entry in network '{name}' that matches \"<host {told}/>\""),
+                &format!(
+                    "Requested operation is not valid: there is an existing dhcp host entry in network '{name}' that matches \"<host {told}/>\""
+                ),
             ]);
         }
         ("add" | "add-last" | "add-first", None) => dhcp.children.push(host.clone()),
         ("delete" | "modify", None) => {
             return error(&[
                 &complaint,
-                &format!("Requested operation is not valid: couldn't locate a matching dhcp host entry in network '{name}'"),
+                &format!(
+                    "Requested operation is not valid: couldn't locate a matching dhcp host entry in network '{name}'"
+                ),
             ]);
         }
         ("delete", Some(at)) => drop(dhcp.children.remove(at)),
@@ -420,5 +469,7 @@ fn update(draft: &mut Draft<'_>, name: &str, mut network: Network, words: &[&str
     }
     network.xml = node.render();
     draft.put(name, &network);
-    done(&format!("Updated network {name} persistent config and live state"))
+    done(&format!(
+        "Updated network {name} persistent config and live state"
+    ))
 }

@@ -43,7 +43,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let done = match (script, args) {
         (Some(path), _) => match call.content(draft, path) {
             Some(text) => change(draft, &text, check),
-            None => Err(format!("Error: Could not open file \"{path}\": No such file or directory\n")),
+            None => Err(format!(
+                "Error: Could not open file \"{path}\": No such file or directory\n"
+            )),
         },
         (None, ["list", what @ ..]) => list(&tables_of(draft), what, json, handles),
         (None, words) => change(draft, &words.join(" "), check),
@@ -139,7 +141,10 @@ fn command(tables: &mut Tables, reader: &mut Reader<'_>) -> Result<(), String> {
         ("delete", "table") => drop(tables.remove(&name).ok_or(ABSENT)?),
         ("flush", "table") => {
             let table = table_mut(tables, &name)?;
-            table.chains.values_mut().for_each(|chain| chain.rules.clear());
+            table
+                .chains
+                .values_mut()
+                .for_each(|chain| chain.rules.clear());
         }
         ("add" | "create", "chain") => {
             let table = table_mut(tables, &name)?;
@@ -154,7 +159,9 @@ fn command(tables: &mut Tables, reader: &mut Reader<'_>) -> Result<(), String> {
             add_chain(table, chain, hook);
         }
         ("delete", "chain") => delete_chain(table_mut(tables, &name)?, reader.word()?)?,
-        ("flush", "chain") => chain_mut(table_mut(tables, &name)?, reader.word()?)?.rules.clear(),
+        ("flush", "chain") => chain_mut(table_mut(tables, &name)?, reader.word()?)?
+            .rules
+            .clear(),
         (_, "rule") => rule(table_mut(tables, &name)?, verb, reader)?,
         _ => return Err(syntax(&format!("unexpected {verb}"))),
     }
@@ -174,7 +181,14 @@ fn add_chain(table: &mut Table, name: &str, hook: Option<Hook>) {
         table.next_handle += 1;
         table.order.push(name.to_owned());
         let rules = Vec::new();
-        table.chains.insert(name.to_owned(), Chain { handle, hook, rules });
+        table.chains.insert(
+            name.to_owned(),
+            Chain {
+                handle,
+                hook,
+                rules,
+            },
+        );
     }
 }
 
@@ -359,10 +373,19 @@ fn list(tables: &Tables, what: &[&str], json: bool, handles: bool) -> Result<Str
         }
         other => return Err(syntax(&format!("unexpected string {other}"))),
     }
-    let missing = || format!("Error: No such file or directory\nlist {}\n", what.join(" "));
+    let missing = || {
+        format!(
+            "Error: No such file or directory\nlist {}\n",
+            what.join(" ")
+        )
+    };
     if let Some(name) = &scope.table {
         let table = tables.get(name).ok_or_else(missing)?;
-        if scope.chain.as_ref().is_some_and(|chain| !table.chains.contains_key(chain)) {
+        if scope
+            .chain
+            .as_ref()
+            .is_some_and(|chain| !table.chains.contains_key(chain))
+        {
             return Err(missing());
         }
     }
@@ -377,7 +400,9 @@ fn list(tables: &Tables, what: &[&str], json: bool, handles: bool) -> Result<Str
                 .collect();
             wrap(&all)
         }
-        false => wanted.map(|(name, table)| text_of(name, table, &scope, handles)).collect(),
+        false => wanted
+            .map(|(name, table)| text_of(name, table, &scope, handles))
+            .collect(),
     })
 }
 

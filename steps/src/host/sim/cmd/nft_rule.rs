@@ -67,14 +67,20 @@ fn statement(reader: &mut Reader<'_>) -> Result<Option<Part>, String> {
         "jump" | "goto" => {
             reader.next();
             let target = reader.word()?;
-            (json!({ first: {"target": target} }), format!("{first} {target}"))
+            (
+                json!({ first: {"target": target} }),
+                format!("{first} {target}"),
+            )
         }
         "log" => {
             reader.next();
             match reader.take("prefix") {
                 true => {
                     let prefix = reader.word()?;
-                    (json!({"log": {"prefix": prefix}}), format!("log prefix \"{prefix}\""))
+                    (
+                        json!({"log": {"prefix": prefix}}),
+                        format!("log prefix \"{prefix}\""),
+                    )
                 }
                 false => (json!({"log": null}), "log".to_owned()),
             }
@@ -130,14 +136,20 @@ fn translate(reader: &mut Reader<'_>, verb: &str) -> Result<Part, String> {
         "key": {"numgen": {"mode": mode, "mod": modulus, "offset": 0}},
         "data": {"set": pairs},
     }}});
-    let mut text = format!("{verb} to numgen {mode} mod {modulus} map {{ {} }}", texts.join(", "));
+    let mut text = format!(
+        "{verb} to numgen {mode} mod {modulus} map {{ {} }}",
+        texts.join(", ")
+    );
     let port = match reader.peek() {
         Some(Token::Word(word)) => word.strip_prefix(':').map(str::to_owned),
         _ => None,
     };
     if let (Some(port), Some(map)) = (port, body.as_object_mut()) {
         reader.next();
-        map.insert("port".to_owned(), json!(port.parse::<u16>().unwrap_or_default()));
+        map.insert(
+            "port".to_owned(),
+            json!(port.parse::<u16>().unwrap_or_default()),
+        );
         text += &format!(":{port}");
     }
     Ok((json!({ verb: body }), text))
@@ -223,7 +235,10 @@ fn right(reader: &mut Reader<'_>) -> Result<Part, String> {
             None => return Err(syntax("unexpected end of file")),
         }
     }
-    Ok((json!({ "set": values }), format!("{{ {} }}", texts.join(", "))))
+    Ok((
+        json!({ "set": values }),
+        format!("{{ {} }}", texts.join(", ")),
+    ))
 }
 
 fn matching(reader: &mut Reader<'_>) -> Result<Part, String> {

@@ -54,9 +54,7 @@ pub(super) fn tokens(script: &str) -> Result<Vec<Token>, String> {
                 let text: String = chars.by_ref().take_while(|c| *c != '"').collect();
                 found.push(Token::Quoted(text));
             }
-            '#' => {
-                while chars.next_if(|c| *c != '\n').is_some() {}
-            }
+            '#' => while chars.next_if(|c| *c != '\n').is_some() {},
             '\\' => match chars.next() {
                 Some('\n') => {}
                 _ => return Err(syntax("unexpected junk")),
@@ -124,7 +122,8 @@ impl<'a> Reader<'a> {
 
     pub(super) fn number(&mut self) -> Result<u64, String> {
         let text = self.word()?;
-        text.parse().map_err(|_| syntax(&format!("unexpected string {text}, expecting number")))
+        text.parse()
+            .map_err(|_| syntax(&format!("unexpected string {text}, expecting number")))
     }
 
     pub(super) fn skip_ends(&mut self) {

@@ -22,7 +22,11 @@ pub(super) fn public_line(private: &str) -> Option<String> {
         blob.extend_from_slice(part);
     }
     let comment = String::from_utf8_lossy(comment).into_owned();
-    Some(format!("ssh-ed25519 {} {comment}", STANDARD.encode(blob)).trim_end().to_owned())
+    Some(
+        format!("ssh-ed25519 {} {comment}", STANDARD.encode(blob))
+            .trim_end()
+            .to_owned(),
+    )
 }
 
 /// The base64 part of a public line.
@@ -42,7 +46,11 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             return Reply::fail(255, format!("{path}: {NO_ENTRY}\n"));
         };
         let private = file.text();
-        let public = if has("-l") { Some(private.clone()) } else { None };
+        let public = if has("-l") {
+            Some(private.clone())
+        } else {
+            None
+        };
         let line = public
             .filter(|text| text.starts_with("ssh-"))
             .or_else(|| public_line(&private));
@@ -52,7 +60,10 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             Some(line) => {
                 let print = blake3::hash(line.as_bytes());
                 let print = STANDARD.encode(print.as_bytes());
-                Reply::ok(format!("256 SHA256:{} (ED25519)\n", print.trim_end_matches('=')))
+                Reply::ok(format!(
+                    "256 SHA256:{} (ED25519)\n",
+                    print.trim_end_matches('=')
+                ))
             }
         };
     }
@@ -67,7 +78,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     }
     let owner = files::actor(draft, call.root);
     let comment = option(&flags, &["-C"]).unwrap_or("demo@wiab");
-    let mut bytes = blake3::hash(format!("key {full}").as_bytes()).as_bytes().to_vec();
+    let mut bytes = blake3::hash(format!("key {full}").as_bytes())
+        .as_bytes()
+        .to_vec();
     bytes.extend_from_slice(comment.as_bytes());
     let private = format!("{HEAD}{}{FOOT}", STANDARD.encode(bytes));
     let line = public_line(&private).unwrap_or_default();

@@ -10,7 +10,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let Some((verb, units)) = words.split_first() else {
         return Reply::fail(1, "Too few arguments.\n");
     };
-    let quiet = flags.iter().any(|(flag, _)| matches!(*flag, "-q" | "--quiet"));
+    let quiet = flags
+        .iter()
+        .any(|(flag, _)| matches!(*flag, "-q" | "--quiet"));
     if *verb == "is-active" || *verb == "is-enabled" {
         let mut reply = look(draft, verb, units);
         if quiet {

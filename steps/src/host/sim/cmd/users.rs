@@ -22,8 +22,7 @@ fn groups_of(draft: &Draft<'_>, name: &str, user: &User) -> Vec<String> {
     let others = draft.list::<Group>().into_iter().filter(|(group, entry)| {
         *group != user.group && entry.members.iter().any(|member| member == name)
     });
-    let mut others: Vec<(u32, String)> =
-        others.map(|(group, entry)| (entry.gid, group)).collect();
+    let mut others: Vec<(u32, String)> = others.map(|(group, entry)| (entry.gid, group)).collect();
     others.sort();
     found.extend(others.into_iter().map(|(_, group)| group));
     found

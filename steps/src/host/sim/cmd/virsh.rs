@@ -10,7 +10,10 @@ const VIRSH_MS: u64 = 30;
 
 /// A failure in libvirt's words.
 pub(super) fn error(lines: &[&str]) -> Reply {
-    let text: String = lines.iter().map(|line| format!("error: {line}\n")).collect();
+    let text: String = lines
+        .iter()
+        .map(|line| format!("error: {line}\n"))
+        .collect();
     Reply::fail(1, text).took(VIRSH_MS)
 }
 
@@ -33,7 +36,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             _ => break,
         };
     }
-    let active = draft.get::<Unit>("libvirtd").is_some_and(|unit| unit.active);
+    let active = draft
+        .get::<Unit>("libvirtd")
+        .is_some_and(|unit| unit.active);
     if !active {
         return error(&[
             "failed to connect to the hypervisor",
