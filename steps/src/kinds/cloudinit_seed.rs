@@ -299,6 +299,8 @@ impl Act for CloudinitSeed {
             if !image.existed.contains(&path) {
                 sh.remove(&path, root).await?;
             } else if exists(sh, &kept).await? {
+                // Removing also clears what an interrupted write left beside the file.
+                sh.remove(&path, root).await?;
                 sh.ok(&cmd(["mv", "-f", "--", &kept, &path], root)).await?;
             }
         }
