@@ -88,6 +88,7 @@ pub(crate) fn dirs() -> Dirs {
             dir(&deploy("ssh"), 0o700),
             dir(&deploy("nocloud"), 0o700),
         ],
+        root: false,
     }
 }
 
