@@ -18,7 +18,15 @@ const INSTALL_MS: u64 = 30 * 60_000;
 const UPDATE_MS: u64 = 5 * 60_000;
 /// How long apt waits for another apt to end, for example unattended upgrades.
 const LOCK_WAIT: &str = "DPkg::Lock::Timeout=300";
-const FORMAT: &str = "${Package} ${db:Status-Abbrev}\n";
+const FORMAT: &str = "${Package} ${db:Status-Status}\n";
+/// States that `dpkg --configure -a` completes.
+const INTERRUPTED: [&str; 5] = [
+    "unpacked",
+    "half-configured",
+    "half-installed",
+    "triggers-awaited",
+    "triggers-pending",
+];
 
 /// Packages that shall be installed. Nothing is upgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +45,7 @@ fn apt(arguments: &[&str]) -> Cmd {
         .timeout_ms(INSTALL_MS)
 }
 
-/// Package name → two-letter state, `ii` when installed.
+/// Package name → state, `installed` when all is well.
 fn states(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| line.split_once(' '))
@@ -58,7 +66,7 @@ impl AptPackages {
         self.packages
             .iter()
             .map(String::as_str)
-            .filter(|name| states.get(*name).is_none_or(|state| state != "ii"))
+            .filter(|name| states.get(*name).is_none_or(|state| state != "installed"))
             .collect()
     }
 
@@ -67,20 +75,18 @@ impl AptPackages {
     }
 }
 
-/// Everything of which files are there.
-async fn installed(sh: Shell<'_>) -> Result<BTreeSet<String>, Failure> {
+/// All packages of which files are there, with their states.
+async fn present(sh: Shell<'_>) -> Result<BTreeMap<String, String>, Failure> {
     let output = sh.ok(&Cmd::new(["dpkg-query", "-W", "-f", FORMAT])).await?;
-    Ok(states(&output.text())
-        .into_iter()
-        .filter(|(_, state)| !state.ends_with(['n', 'c']))
-        .map(|(name, _)| name)
-        .collect())
+    let mut all = states(&output.text());
+    all.retain(|_, state| state != "not-installed" && state != "config-files");
+    Ok(all)
 }
 
 /// Completes what an interrupted dpkg left half-configured.
-async fn recover(sh: Shell<'_>) -> Result<(), Failure> {
-    let audit = sh.ok(&Cmd::new(["dpkg", "--audit"])).await?;
-    if !audit.text().trim().is_empty() {
+async fn recover(sh: Shell<'_>, present: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let interrupted = |state: &String| INTERRUPTED.contains(&state.as_str());
+    if present.values().any(interrupted) {
         let configure = Cmd::new(["dpkg", "--configure", "-a"])
             .root()
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -153,12 +159,12 @@ impl Act for AptPackages {
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<String, Failure> {
-        let names: Vec<String> = installed(sh).await?.into_iter().collect();
+        let names: Vec<String> = present(sh).await?.into_keys().collect();
         Ok(names.join(" "))
     }
 
     async fn apply(&self, sh: Shell<'_>, _: &String) -> Result<Receipt, Failure> {
-        recover(sh).await?;
+        recover(sh, &present(sh).await?).await?;
         let states = self.wanted(sh).await?.unwrap_or_default();
         let missing = self.missing(&states);
         if missing.is_empty() {
@@ -186,9 +192,10 @@ impl Act for AptPackages {
     }
 
     async fn undo(&self, sh: Shell<'_>, before: &String) -> Result<(), Failure> {
-        let before: BTreeSet<String> = before.split_whitespace().map(str::to_owned).collect();
-        let now = installed(sh).await?;
-        let brought: Vec<&str> = now.difference(&before).map(String::as_str).collect();
+        let before: BTreeSet<&str> = before.split_whitespace().collect();
+        let now = present(sh).await?;
+        let names = now.keys().map(String::as_str);
+        let brought: Vec<&str> = names.filter(|name| !before.contains(name)).collect();
         if brought.is_empty() {
             return Ok(());
         }
@@ -197,7 +204,7 @@ impl Act for AptPackages {
             sh.cx.evidence.push(&note);
             return Ok(());
         }
-        recover(sh).await?;
+        recover(sh, &now).await?;
         let mut arguments = vec!["purge", "-y", "-o", LOCK_WAIT];
         arguments.extend(brought);
         sh.ok(&apt(&arguments)).await.map(drop)
@@ -216,7 +223,7 @@ mod tests {
                 .to_vec(),
             keep: false,
         };
-        let states = states("curl ii \nnftables iF \n");
+        let states = states("curl installed\nnftables half-configured\n");
         assert_eq!(kind.missing(&states), ["nftables", "qemu-utils"]);
     }
 }

@@ -64,8 +64,7 @@ impl VmReady {
         ] {
             argv.extend(["-o", option]);
         }
-        argv.push(&target);
-        argv.push("--");
+        argv.extend(["--", &target]);
         argv.extend(remote);
         Cmd::new(argv).timeout_ms(SSH_MS)
     }
