@@ -14,6 +14,7 @@ mod mutant;
 pub mod outcome;
 pub mod plan;
 pub mod ports;
+pub mod record;
 pub mod retry;
 pub mod runner;
 pub mod state;

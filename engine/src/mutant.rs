@@ -2,10 +2,6 @@
 
 /// A mistake that an engine of this sort could contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "only the simulator turns mistakes on")
-)]
 pub(crate) enum Mutant {
     /// After a crash the before-image is captured afresh from a half-changed host.
     RecapturesOnResume,

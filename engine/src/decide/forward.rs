@@ -1,6 +1,6 @@
 //! Decisions on the way to the plan.
 
-use super::{Command, InFlight, Room};
+use super::{Command, InFlight, Room, idle};
 use crate::event::Cause;
 use crate::outcome::{Failure, Outcome, Probe, RetryAdvice};
 use crate::plan::StepSpec;
@@ -35,7 +35,7 @@ pub(super) fn decide(state: &RunState, in_flight: &InFlight) -> Vec<Command> {
     if final_failure.is_none() || !state.limits.fail_fast {
         start_ready(state, &mut room, &mut commands);
     }
-    if commands.is_empty() && in_flight.busy.is_empty() && in_flight.waiting.is_empty() {
+    if commands.is_empty() && idle(state, in_flight) && in_flight.waiting.is_empty() {
         commands.push(Command::End {
             outcome: outcome(state),
         });
@@ -168,7 +168,7 @@ fn stop(state: &RunState, in_flight: &InFlight, commands: Vec<Command>) -> Vec<C
         .into_iter()
         .filter(|command| matches!(command, Command::Settle { .. } | Command::Park { .. }))
         .collect();
-    if commands.is_empty() && in_flight.busy.is_empty() {
+    if commands.is_empty() && idle(state, in_flight) {
         let outcome = if state.done() == state.plan().steps.len() {
             Outcome::Completed
         } else {

@@ -1,6 +1,8 @@
 //! `decide`: the only place where it is decided what happens next. Pure: no clock, no effects, no randomness.
 
 mod forward;
+#[cfg(test)]
+mod tests;
 mod unwind;
 
 use std::collections::BTreeSet;
@@ -120,8 +122,23 @@ pub fn decide(state: &RunState, in_flight: &InFlight) -> Vec<Command> {
     }
     match &state.direction {
         Direction::Forward => forward::decide(state, in_flight),
-        Direction::Unwinding { wipe_data, .. } => unwind::decide(state, in_flight, *wipe_data),
+        Direction::Unwinding { .. } => unwind::decide(state, in_flight),
     }
+}
+
+/// Whether no task, and no attempt whose outcome is awaited, is under way.
+fn idle(state: &RunState, in_flight: &InFlight) -> bool {
+    let moving = state
+        .live()
+        .iter()
+        .filter_map(|at| state.at(*at))
+        .any(|(_, record)| {
+            matches!(
+                record.state,
+                StepState::Running { .. } | StepState::Undoing { .. }
+            )
+        });
+    in_flight.busy.is_empty() && !moving
 }
 
 /// Room for further steps: the width limit and the lanes that running steps hold.

@@ -1,5 +1,7 @@
 //! Random DAGs, random faults, and the power cut at every point: resume and rollback must keep every promise.
 
+#![expect(clippy::cast_possible_truncation, reason = "dice have few sides")]
+
 mod world;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use crate::runner::{self, Observer, Runner};
 use crate::state::RunState;
 use world::{Cell, Fault, NoTime, Sort, World};
 
-/// SplitMix64: small, seeded, the same everywhere.
+/// The `SplitMix64` generator: small, seeded, the same everywhere.
 struct Dice(u64);
 
 impl Dice {
@@ -40,6 +42,36 @@ struct Universe {
     limits: Limits,
 }
 
+fn cell(dice: &mut Dice, after: &[StepId]) -> Cell {
+    let sort = [Sort::Careful, Sort::Careful, Sort::Blind, Sort::Job][dice.roll(4) as usize];
+    let original = if dice.one_in(3) {
+        Some(dice.roll(100) as u32)
+    } else {
+        None
+    };
+    let parts = 1 + dice.roll(3) as u32;
+    let mut faults = BTreeMap::new();
+    if dice.one_in(3) {
+        let kinds = match sort {
+            Sort::Careful => &[Fault::Clean, Fault::Dirty, Fault::Unknown, Fault::Panic][..],
+            Sort::Blind | Sort::Job => &[Fault::Clean][..],
+        };
+        let attempt = 1 + dice.roll(2) as u32;
+        faults.insert(attempt, kinds[dice.roll(kinds.len() as u64) as usize]);
+    }
+    Cell {
+        sort,
+        parts,
+        original,
+        foreign: original,
+        done: vec![0; parts as usize],
+        adopted: sort != Sort::Job && dice.one_in(6),
+        needs: after.to_vec(),
+        faults,
+        undo_faults: dice.one_in(5).then_some(1).into_iter().collect(),
+    }
+}
+
 fn universe(seed: u64) -> Universe {
     let mut dice = Dice(seed);
     let count = 2 + dice.roll(9);
@@ -53,44 +85,7 @@ fn universe(seed: u64) -> Universe {
                 after.push(earlier.id.clone());
             }
         }
-        let sort = [Sort::Careful, Sort::Careful, Sort::Blind, Sort::Job][dice.roll(4) as usize];
-        let adopted = sort != Sort::Job && dice.one_in(6);
-        let original = if dice.one_in(3) {
-            Some(dice.roll(100) as u32)
-        } else {
-            None
-        };
-        let parts = 1 + dice.roll(3) as u32;
-        let mut faults = BTreeMap::new();
-        if dice.one_in(3) {
-            let kinds = match sort {
-                Sort::Careful => &[Fault::Clean, Fault::Dirty, Fault::Unknown, Fault::Panic][..],
-                Sort::Blind | Sort::Job => &[Fault::Clean][..],
-            };
-            faults.insert(
-                1 + dice.roll(2) as u32,
-                kinds[dice.roll(kinds.len() as u64) as usize],
-            );
-        }
-        let undo_faults = if dice.one_in(5) {
-            [1].into()
-        } else {
-            std::collections::BTreeSet::new()
-        };
-        cells.insert(
-            id.clone(),
-            Cell {
-                sort,
-                parts,
-                original,
-                foreign: original,
-                done: vec![0; parts as usize],
-                adopted,
-                needs: after.clone(),
-                faults,
-                undo_faults,
-            },
-        );
+        cells.insert(id.clone(), cell(&mut dice, &after));
         let references: Vec<_> = after
             .iter()
             .map(|id| serde_json::json!({"$output": [id.as_str(), "value"]}))
@@ -160,21 +155,14 @@ impl Observer for Mirror {
         let journal = self.0.with(|inner| inner.journal.clone());
         let replayed = RunState::replay(&journal).unwrap();
         if replayed != *state {
-            self.0.with(|inner| {
-                inner
-                    .breaches
-                    .push("the live state differs from its replay".to_owned())
-            });
+            self.0
+                .breach("the live state differs from its replay".to_owned());
         }
         let mut lanes = std::collections::BTreeSet::new();
         for (spec, record) in state.steps() {
             if record.state.word() == "running" && !spec.lanes.iter().all(|lane| lanes.insert(lane))
             {
-                self.0.with(|inner| {
-                    inner
-                        .breaches
-                        .push(format!("{} shares a held lane", spec.id))
-                });
+                self.0.breach(format!("{} shares a held lane", spec.id));
             }
         }
     }

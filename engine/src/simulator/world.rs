@@ -353,6 +353,10 @@ impl RunLog for World {
 }
 
 impl World {
+    pub(super) fn breach(&self, what: String) {
+        self.with(|inner| inner.breaches.push(what));
+    }
+
     pub(super) fn tear(&self, torn: usize) {
         self.with(|inner| inner.torn = torn);
     }

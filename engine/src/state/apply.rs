@@ -37,6 +37,9 @@ impl RunState {
             failed: std::collections::BTreeSet::new(),
             parked: BTreeMap::new(),
             standing: std::collections::BTreeSet::new(),
+            holders: Vec::new(),
+            undoable: std::collections::BTreeSet::new(),
+            kept: std::collections::BTreeSet::new(),
             done: 0,
             position: 1,
         };
@@ -378,6 +381,7 @@ impl RunState {
         for at in forward {
             self.parked.remove(&at);
         }
+        self.recount();
     }
 
     fn undo_started(&mut self, at: Index, attempt: u32) -> Result<(), Illegal> {

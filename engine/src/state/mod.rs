@@ -12,7 +12,8 @@ pub use step::{StepRecord, StepState};
 use crate::event::{Cause, Event, Limits, OnFailure};
 use crate::graph;
 use crate::id::StepId;
-use crate::outcome::{How, Outcome};
+use crate::mutant::{self, Mutant};
+use crate::outcome::{How, Outcome, UndoClass};
 use crate::plan::{Plan, StepSpec};
 
 /// Position of a step in its plan.
@@ -96,6 +97,12 @@ pub struct RunState {
     parked: BTreeMap<Index, String>,
     /// Steps whose effect stands and may have to be taken back.
     standing: BTreeSet<Index>,
+    /// While unwinding: how many dependents of each step rollback must still deal with before the step itself.
+    holders: Vec<u32>,
+    /// While unwinding: steps that may be taken back now.
+    undoable: BTreeSet<Index>,
+    /// While unwinding without a confirmation: steps that stay because data stands on them.
+    kept: BTreeSet<Index>,
     /// Steps that are done.
     done: usize,
     /// Events folded so far.
@@ -202,8 +209,13 @@ impl RunState {
         &self.failed
     }
 
-    pub(crate) fn standing(&self) -> &BTreeSet<Index> {
-        &self.standing
+    pub(crate) fn undoable(&self) -> &BTreeSet<Index> {
+        &self.undoable
+    }
+
+    /// Whether a step stays during this rollback because data stands on it, or is data.
+    pub(crate) fn is_kept(&self, index: Index) -> bool {
+        self.kept.contains(&index)
     }
 
     pub(crate) fn is_parked(&self, index: Index) -> bool {
@@ -214,16 +226,8 @@ impl RunState {
         !self.parked.is_empty()
     }
 
-    pub(crate) fn dependents_of(&self, index: Index) -> &[Index] {
-        self.dependents.get(index).map_or(&[], Vec::as_slice)
-    }
-
-    pub(crate) fn dependencies_of(&self, index: Index) -> &[Index] {
-        self.dependencies.get(index).map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether rollback in the present direction has to take this step back.
-    pub(crate) fn in_scope(&self, record: &StepRecord) -> bool {
+    /// Whether rollback in the present direction reaches this step.
+    fn in_scope(&self, record: &StepRecord) -> bool {
         match self.direction {
             Direction::Forward => false,
             Direction::Unwinding { keep_until, .. } => {
@@ -278,9 +282,12 @@ impl RunState {
         self.waits_for = self
             .dependencies
             .iter()
-            .map(|before| {
-                u32::try_from(before.iter().filter(|at| open(at)).count()).unwrap_or(u32::MAX)
-            })
+            .map(|before| count(before.iter().filter(|at| open(at))))
+            .collect();
+        self.holders = self
+            .dependents
+            .iter()
+            .map(|after| count(after.iter().filter(|at| self.holds(**at))))
             .collect();
         self.done = self
             .records
@@ -291,37 +298,99 @@ impl RunState {
         self.live.clear();
         self.failed.clear();
         self.standing.clear();
+        self.undoable.clear();
         for at in 0..self.records.len() {
             self.file(at);
         }
+        self.keep_data();
     }
 
     /// Puts a step into the sets that its record belongs to.
     fn file(&mut self, at: Index) {
-        let Some(record) = self.records.get(at) else {
+        let Some((spec, record)) = self.at(at) else {
             return;
         };
+        let state = &record.state;
         let urgency = self.urgency.get(at).copied().unwrap_or_default();
-        let startable = record.state == StepState::Pending
+        let startable = *state == StepState::Pending
             && !record.retired
             && self.waits_for.get(at).is_some_and(|open| *open == 0);
-        let standing = record.touched
-            && !matches!(
-                record.state,
-                StepState::Undone | StepState::Left { .. } | StepState::Skipped
-            );
+        let standing = stands(record);
+        let undoable = standing
+            && self.in_scope(record)
+            && !matches!(state, StepState::Running { .. } | StepState::Undoing { .. })
+            && spec.undo != UndoClass::NothingToUndo
+            && self.holders.get(at).is_some_and(|holders| *holders == 0);
+        let live = state.is_live();
+        let failed = matches!(state, StepState::Failed { .. });
         set(&mut self.ready, (Reverse(urgency), at), startable);
-        set(&mut self.live, at, record.state.is_live());
-        set(
-            &mut self.failed,
-            at,
-            matches!(record.state, StepState::Failed { .. }),
-        );
+        set(&mut self.live, at, live);
+        set(&mut self.failed, at, failed);
         set(&mut self.standing, at, standing);
+        set(&mut self.undoable, at, undoable);
+    }
+
+    /// Whether rollback still has to deal with a step before what it stands on may go.
+    fn holds(&self, at: Index) -> bool {
+        let Some((spec, record)) = self.at(at) else {
+            return false;
+        };
+        if self.direction == Direction::Forward || mutant::on(Mutant::UndoBeforeDependents) {
+            return false;
+        }
+        match &record.state {
+            // An unsettled step may be untouched as far as the journal knows, but a job may have begun: look first.
+            StepState::Running { .. }
+            | StepState::Undoing { .. }
+            | StepState::Unsettled { .. }
+            | StepState::UndoFailed { .. }
+            | StepState::UndoBackoff { .. } => true,
+            // An empty or irreversible effect does not keep what it stands on from being taken back.
+            StepState::Pending
+            | StepState::Reconciled { .. }
+            | StepState::Failed { .. }
+            | StepState::Backoff { .. }
+            | StepState::Succeeded { .. }
+            | StepState::Skipped
+            | StepState::UndoUnsettled { .. }
+            | StepState::Undone
+            | StepState::Left { .. } => match &spec.undo {
+                UndoClass::Reversible | UndoClass::Destructive { .. } => {
+                    stands(record) && self.in_scope(record)
+                }
+                UndoClass::NothingToUndo | UndoClass::Irreversible { .. } => false,
+            },
+        }
+    }
+
+    /// Without a confirmation, steps whose undo loses data stay, and so does everything they stand on.
+    fn keep_data(&mut self) {
+        self.kept.clear();
+        let Direction::Unwinding {
+            wipe_data: false, ..
+        } = self.direction
+        else {
+            return;
+        };
+        let mut open: Vec<Index> = self
+            .steps()
+            .enumerate()
+            .filter(|(_, (spec, record))| {
+                let data = matches!(spec.undo, UndoClass::Destructive { .. });
+                data && record.touched && record.state != StepState::Undone && self.in_scope(record)
+            })
+            .map(|(at, _)| at)
+            .collect();
+        while let Some(at) = open.pop() {
+            if self.kept.insert(at) {
+                open.extend(self.dependencies.get(at).into_iter().flatten());
+            }
+        }
     }
 
     /// Changes a record and everything that hangs on it.
     fn update(&mut self, at: Index, change: impl FnOnce(&mut StepRecord)) {
+        let held = self.holds(at);
         let Some(record) = self.records.get_mut(at) else {
             return;
         };
@@ -332,25 +401,56 @@ impl RunState {
             record.done_at = self.position;
         }
         self.file(at);
-        if was_done == is_done {
-            return;
-        }
-        self.done = if is_done {
-            self.done + 1
-        } else {
-            self.done.saturating_sub(1)
-        };
-        let dependents = Arc::clone(&self.dependents);
-        for dependent in dependents.get(at).map_or(&[][..], Vec::as_slice) {
-            if let Some(open) = self.waits_for.get_mut(*dependent) {
-                *open = if is_done {
-                    open.saturating_sub(1)
-                } else {
-                    open.saturating_add(1)
-                };
+        if was_done != is_done {
+            self.done = if is_done {
+                self.done + 1
+            } else {
+                self.done.saturating_sub(1)
+            };
+            let dependents = Arc::clone(&self.dependents);
+            for dependent in dependents.get(at).into_iter().flatten() {
+                shift(&mut self.waits_for, *dependent, !is_done);
+                self.file(*dependent);
             }
-            self.file(*dependent);
         }
+        let holds = self.holds(at);
+        if held != holds {
+            let dependencies = Arc::clone(&self.dependencies);
+            for dependency in dependencies.get(at).into_iter().flatten() {
+                shift(&mut self.holders, *dependency, holds);
+                self.file(*dependency);
+            }
+        }
+        if matches!(
+            self.spec(at).map(|spec| &spec.undo),
+            Some(UndoClass::Destructive { .. })
+        ) {
+            self.keep_data();
+        }
+    }
+}
+
+/// Whether a step's effect is on the host and may have to be taken back.
+fn stands(record: &StepRecord) -> bool {
+    let gone = matches!(
+        record.state,
+        StepState::Undone | StepState::Left { .. } | StepState::Skipped
+    );
+    record.touched && !gone
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+/// Raises or lowers one count.
+fn shift(counts: &mut [u32], at: Index, up: bool) {
+    if let Some(slot) = counts.get_mut(at) {
+        *slot = if up {
+            slot.saturating_add(1)
+        } else {
+            slot.saturating_sub(1)
+        };
     }
 }
 
