@@ -30,7 +30,8 @@ pub struct JournalLog {
 impl RunLog for JournalLog {
     fn append(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), LogError>> {
         Box::pin(async move {
-            let batch = batch(self.run, self.clock.wall_ms(), &self.actor, &events).map_err(|error| lost(&error))?;
+            let batch = batch(self.run, self.clock.wall_ms(), &self.actor, &events)
+                .map_err(|error| lost(&error))?;
             let (done, durable) = oneshot::channel();
             self.journal.submit(
                 batch,
@@ -41,7 +42,9 @@ impl RunLog for JournalLog {
             );
             match durable.await {
                 Ok(result) => result.map(|_| ()).map_err(|error| lost(&error)),
-                Err(_) => Err(LogError { why: "its writer is gone".to_owned() }),
+                Err(_) => Err(LogError {
+                    why: "its writer is gone".to_owned(),
+                }),
             }
         })
     }
@@ -51,9 +54,14 @@ impl RunLog for JournalLog {
             let blobs = self.journal.blobs().clone();
             let stored = tokio::task::spawn_blocking(move || blobs.put(&bytes)).await;
             let blob = stored
-                .map_err(|_| LogError { why: "storing output panicked".to_owned() })?
+                .map_err(|_| LogError {
+                    why: "storing output panicked".to_owned(),
+                })?
                 .map_err(|error| lost(&error))?;
-            Ok(Evidence { hash: blob.hash, bytes: blob.bytes })
+            Ok(Evidence {
+                hash: blob.hash,
+                bytes: blob.bytes,
+            })
         })
     }
 }
@@ -62,9 +70,19 @@ impl RunLog for JournalLog {
 pub fn batch(run: RunId, time_ms: u64, actor: &str, events: &[Event]) -> Result<Batch, CodecError> {
     let entries = events
         .iter()
-        .map(|event| Ok(Entry { kind: event.kind(), body: codec::encode(event)? }))
+        .map(|event| {
+            Ok(Entry {
+                kind: event.kind(),
+                body: codec::encode(event)?,
+            })
+        })
         .collect::<Result<_, CodecError>>()?;
-    Ok(Batch { run: run.0, time_ms, actor: actor.to_owned(), entries })
+    Ok(Batch {
+        run: run.0,
+        time_ms,
+        actor: actor.to_owned(),
+        entries,
+    })
 }
 
 /// An error with all its causes in one line.
@@ -119,7 +137,10 @@ pub fn installation(
     let mut installation = Installation::default();
     for frame in frames {
         let frame = frame.map_err(ReadError::Journal)?;
-        let event = recorded(&frame).map_err(|source| ReadError::Event { seq: frame.seq, source })?;
+        let event = recorded(&frame).map_err(|source| ReadError::Event {
+            seq: frame.seq,
+            source,
+        })?;
         if let Some(event) = event {
             installation.apply(&event).map_err(ReadError::Fold)?;
         }
@@ -137,6 +158,8 @@ impl Render for EventRender {
     }
 
     fn body(&self, kind: u16, body: &[u8]) -> Result<serde_json::Value, String> {
-        codec::decode(kind, body).map(|event| codec::to_json(&event)).map_err(|error| lost(&error).why)
+        codec::decode(kind, body)
+            .map(|event| codec::to_json(&event))
+            .map_err(|error| lost(&error).why)
     }
 }
