@@ -1,5 +1,8 @@
 //! The machine that steps act on: the trait, and what passes through it.
 
+pub mod shell;
+pub mod sim;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

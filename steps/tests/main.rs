@@ -1,0 +1,3 @@
+//! Integration tests of the hosts and step kinds.
+
+mod hosts;
