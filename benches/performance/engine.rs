@@ -3,12 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use wiab_engine::event::{Limits, OnFailure, RunOpened};
+use wiab_engine::event::{
+    Event, Evidence, Limits, OnFailure, RunOpened, StepStarted, StepSucceeded,
+};
 use wiab_engine::id::{RunId, StepId};
-use wiab_engine::outcome::{Before, Failure, Outcome as Ended, Probe, Receipt, UndoClass};
+use wiab_engine::outcome::{Before, Failure, How, Outcome as Ended, Probe, Receipt, UndoClass};
 use wiab_engine::plan::{Plan, RetryPolicy, StepSpec};
-use wiab_engine::ports::{BoxFuture, Busy, Clock, NoSecrets, Step, StepCx, Steps};
-use wiab_engine::record::{EventRender, JournalLog};
+use wiab_engine::ports::{
+    BoxFuture, Busy, Clock, LogError, NoSecrets, RunLog, Step, StepCx, Steps,
+};
+use wiab_engine::record::{self, EventRender, JournalLog};
 use wiab_engine::runner::{Runner, World};
 use wiab_journal::{Journal, Options};
 
@@ -170,33 +174,101 @@ pub(crate) fn world(journal: &Journal) -> World {
         actor: "benchmark".to_owned(),
         clock: clock.clone(),
     };
+    around(clock, Arc::new(log))
+}
+
+fn around(clock: Arc<RealClock>, log: Arc<dyn RunLog>) -> World {
     World {
         steps: Arc::new(Noops),
         clock,
-        log: Arc::new(log),
+        log,
         scrub: Arc::new(NoSecrets),
         progress: None,
         observer: None,
     }
 }
 
-/// Runs a plan to its end in a new journal; microseconds a step, opening and closing left out.
-pub(crate) fn step_us(dir: &Path, plan: &Plan, width: u32) -> Outcome<f64> {
+/// A log that forgets: what is left is the engine itself.
+#[derive(Debug)]
+struct Forgets;
+
+impl RunLog for Forgets {
+    fn append(&self, _: Vec<Event>) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn store(&self, _: Vec<u8>) -> BoxFuture<'_, Result<Evidence, LogError>> {
+        let why = "nothing is stored here".to_owned();
+        Box::pin(std::future::ready(Err(LogError { why })))
+    }
+}
+
+fn drive(plan: &Plan, width: u32, world: World) -> Outcome<f64> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let journal = Journal::open(dir, options())?;
-    let runner = Runner::fresh(RUN, opened(plan.clone(), width), world(&journal));
+    let runner = Runner::fresh(RUN, opened(plan.clone(), width), world);
     let watch = Watch::start();
     let state = runtime.block_on(async {
         let (_stop, stops) = tokio::sync::mpsc::channel(1);
         runner.drive(stops).await
     })?;
     let us = watch.us_each(plan.steps.len());
-    journal.close()?;
     if state.ended != Some(Ended::Completed) {
         return Err(format!("the run ended as {:?}", state.ended).into());
     }
     Ok(us)
+}
+
+/// Runs a plan to its end in a new journal; microseconds a step, opening and closing left out.
+pub(crate) fn step_us(dir: &Path, plan: &Plan, width: u32) -> Outcome<f64> {
+    let journal = Journal::open(dir, options())?;
+    let us = drive(plan, width, world(&journal))?;
+    journal.close()?;
+    Ok(us)
+}
+
+/// Runs a plan to its end without a journal; microseconds a step.
+pub(crate) fn alone_us(plan: &Plan) -> Outcome<f64> {
+    drive(
+        plan,
+        1,
+        around(Arc::new(RealClock(Watch::start())), Arc::new(Forgets)),
+    )
+}
+
+/// The journal without the engine: what a step in the middle of a chain appends; microseconds a batch.
+pub(crate) fn append_us(dir: &Path, plan: &Plan) -> Outcome<f64> {
+    let journal = Journal::open(dir, options())?;
+    let watch = Watch::start();
+    for pair in plan.steps.windows(2) {
+        let [done, next] = pair else { continue };
+        let (done, next) = (done.id.clone(), next.id.clone());
+        let events = [
+            succeeded(done),
+            StepStarted {
+                step: next,
+                attempt: 1,
+            }
+            .into(),
+        ];
+        journal.append(record::batch(RUN, 1_700_000_000_000, "benchmark", &events)?)?;
+    }
+    let us = watch.us_each(plan.steps.len().saturating_sub(1));
+    journal.close()?;
+    Ok(us)
+}
+
+/// The outcome of a step that did nothing.
+pub(crate) fn succeeded(step: StepId) -> Event {
+    StepSucceeded {
+        step,
+        attempt: 1,
+        how: How::Changed,
+        receipt: Receipt::note("done"),
+        evidence: None,
+        took_ms: 1,
+    }
+    .into()
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use wiab_engine::decide::{InFlight, decide};
-use wiab_engine::event::{Event, RunEnded, RunResumed, StepStarted, StepSucceeded};
+use wiab_engine::event::{Event, RunEnded, RunResumed, StepStarted};
 use wiab_engine::id::RunId;
-use wiab_engine::outcome::{How, Outcome as Ended, Receipt};
+use wiab_engine::outcome::Outcome as Ended;
 use wiab_engine::plan::Plan;
 use wiab_engine::record;
 use wiab_journal::Journal;
@@ -28,17 +28,7 @@ fn history(plan: &Plan, done: usize) -> Vec<Event> {
             }
             .into(),
         );
-        events.push(
-            StepSucceeded {
-                step: step.id.clone(),
-                attempt: 1,
-                how: How::Changed,
-                receipt: Receipt::note("done"),
-                evidence: None,
-                took_ms: 1,
-            }
-            .into(),
-        );
+        events.push(engine::succeeded(step.id.clone()));
     }
     if done >= plan.steps.len() {
         events.push(

@@ -103,10 +103,10 @@ fn run(part: &str, args: &Args, dir: &Path, report: &mut Report) -> Outcome<()> 
 
 /// A step in a chain, one of eight at once, and one that keeps a before-image, against a raw append.
 fn steps(args: &Args, dir: &Path, report: &mut Report) -> Outcome<()> {
-    let mut samples: [Vec<f64>; 5] = Default::default();
+    let mut samples: [Vec<f64>; 7] = Default::default();
     let mut sqlite_missing = None;
     for round in 0..args.rounds {
-        let [raw, chain, wide, changing, sqlite] = &mut samples;
+        let [raw, chain, wide, changing, sqlite, alone, append] = &mut samples;
         let dir = dir.join(format!("steps-{round}"));
         fs_err::create_dir(&dir)?;
         raw.push(raw::append_us(&dir, STEPS)?);
@@ -122,6 +122,11 @@ fn steps(args: &Args, dir: &Path, report: &mut Report) -> Outcome<()> {
             8,
         )?);
         raw.push(raw::append_us(&dir, STEPS)?);
+        alone.push(engine::alone_us(&engine::chain(STEPS)?)?);
+        append.push(engine::append_us(
+            &dir.join("append"),
+            &engine::chain(STEPS)?,
+        )?);
         changing.push(engine::step_us(
             &dir.join("changing"),
             &engine::changing(STEPS)?,
@@ -133,7 +138,7 @@ fn steps(args: &Args, dir: &Path, report: &mut Report) -> Outcome<()> {
         }
         fs_err::remove_dir_all(&dir)?;
     }
-    let [raw, chain, wide, changing, sqlite] = samples.map(stats::median);
+    let [raw, chain, wide, changing, sqlite, alone, append] = samples.map(stats::median);
     report.line("raw append with fdatasync", format!("{raw:.0} µs"));
     report.at_most(
         "step in a chain of 1,000",
@@ -148,6 +153,14 @@ fn steps(args: &Args, dir: &Path, report: &mut Report) -> Outcome<()> {
         wide / raw,
         0.6,
         "× raw",
+    );
+    report.line(
+        "of which the engine, without a journal",
+        format!("{alone:.0} µs"),
+    );
+    report.line(
+        "the journal, without the engine: a batch of two events",
+        format!("{append:.0} µs, {:.2} × raw", append / raw),
     );
     report.line(
         "step in a chain that keeps a before-image",
