@@ -97,8 +97,7 @@ fn kernel_version(kernel: &Path) -> Result<String> {
         fs_err::os::unix::fs::symlink("usr/lib", kernel.join("lib"))?;
     }
     let version = fs_err::read_dir(kernel.join("lib/modules"))?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .next()
+        .find_map(|entry| entry.ok()?.file_name().into_string().ok())
         .ok_or_else(|| LabError::check("the kernel package has no drivers"))?;
     Cmd::new(["depmod", "-b"])
         .args([text(kernel), version.clone()])

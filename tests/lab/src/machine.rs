@@ -189,6 +189,11 @@ impl Machine {
         Ok(())
     }
 
+    /// A directory of the outer machine for notes about this machine; goes with it.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// How to look around in it by hand.
     pub(crate) fn how_to_enter(&self) -> String {
         format!(

@@ -4,6 +4,7 @@
 mod apt;
 mod cache;
 mod cgroup;
+mod e2e;
 mod error;
 mod image;
 mod inside;
@@ -13,6 +14,7 @@ mod process;
 mod rootfs;
 mod say;
 mod selftest;
+mod snapshot;
 mod sources;
 mod sys;
 
@@ -70,6 +72,15 @@ enum Action {
     Clean,
     /// Proves that the lab itself works, with one VM.
     Selftest,
+    /// Proves wiab: installs the first slice on the machine, with kills in the middle, and takes it back.
+    E2e {
+        /// The binary to prove.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+        /// Leaves the machine running if the scenario fails.
+        #[arg(long)]
+        keep: bool,
+    },
     /// The inner half of the lab.
     #[command(hide = true)]
     Inside {
@@ -123,6 +134,7 @@ fn run(args: Args) -> Result<ExitCode> {
             say(&format!("{cleaned} machine(s) removed"));
         }
         Action::Selftest => selftest::run(&cache)?,
+        Action::E2e { wiab, keep } => e2e::run(&cache, &wiab, keep)?,
         // Handled above.
         Action::Inside { .. } => {}
     }

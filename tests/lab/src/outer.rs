@@ -16,7 +16,7 @@ impl Outer {
     /// Looks at the outer machine.
     pub(crate) fn look() -> Result<Self> {
         let run = |line: &str| Cmd::new(line.split(' ')).output();
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let read = |path: &str| fs_err::read_to_string(path).unwrap_or_default();
         let groups: Vec<String> = cgroup::present()?
             .iter()
             .map(|path| path.display().to_string())

@@ -14,7 +14,7 @@ pub(crate) struct Process {
 impl Process {
     /// The running process with this number.
     pub(crate) fn find(pid: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (state, started) = state_and_start(&stat)?;
         (state != 'Z').then_some(Self { pid, started })
     }
@@ -48,7 +48,7 @@ fn state_and_start(stat: &str) -> Option<(char, u64)> {
 /// The children of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text =
-        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace()
         .filter_map(|word| word.parse().ok())
         .collect()

@@ -16,9 +16,10 @@ pub(crate) struct Source {
 impl Source {
     /// The one-line form that `sources.list` and mmdebstrap take.
     pub(crate) fn line(&self) -> String {
-        let options = match self.options.is_empty() {
-            true => String::new(),
-            false => format!("[{}] ", self.options.join(" ")),
+        let options = if self.options.is_empty() {
+            String::new()
+        } else {
+            format!("[{}] ", self.options.join(" "))
         };
         format!(
             "deb {options}{} {} {}",

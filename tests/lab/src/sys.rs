@@ -296,7 +296,7 @@ impl Cmd {
             from += 1;
         }
         shown.drain(..from);
-        let output = shown.lines().map(|line| format!("\n    {line}")).collect();
+        let output = shown.lines().flat_map(|line| ["\n    ", line]).collect();
         Err(LabError::Failed {
             command: self.line(),
             how: done.status.to_string(),
