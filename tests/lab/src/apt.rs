@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use crate::cmd::Cmd;
 use crate::error::{LabError, Result};
 use crate::say::{say, took};
 use crate::sources::{self, Source};
-use crate::sys::{Cmd, Watch};
+use crate::sys::Watch;
 
 /// Programs that the lab runs on the outer machine, each with the package that brings it.
 const TOOLS: [(&str, &str); 14] = [
@@ -36,6 +37,19 @@ pub(crate) struct Archive {
     pub(crate) backports: Option<Source>,
     /// Settings for apt: how it gets out (proxies and the like), as on the outer machine.
     pub(crate) options: Vec<String>,
+}
+
+/// Fails early where the lab cannot work at all.
+pub(crate) fn check_machine() -> Result<()> {
+    let namespaces = Cmd::new(["unshare", "--mount", "--net", "--pid", "--fork", "true"]);
+    if !namespaces.succeeds()? || !Path::new("/dev/net/tun").exists() {
+        return Err(LabError::Unsuitable(
+            "this machine does not let root make namespaces and mounts, or has no /dev/net/tun (an unprivileged \
+             container?); the lab needs a virtual or physical machine, or a privileged container"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Installs what is missing on the outer machine; every package is named in the output.

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cmd::Cmd;
 use crate::error::{LabError, Result};
 use crate::say::{say, took};
-use crate::sys::{self, Cmd, Watch};
+use crate::sys::{self, Watch};
 
 /// The cache directory.
 #[derive(Debug, Clone)]

@@ -4,17 +4,18 @@
 use std::path::Path;
 
 use crate::cache::Cache;
+use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result, ensure};
 use crate::inside::Bind;
 use crate::machine::Machine;
 use crate::outer::Outer;
 use crate::say::{say, took};
 use crate::snapshot::Snapshot;
-use crate::sys::{self, Cmd, Watch};
+use crate::sys::{self, Watch};
 
 const CONFIG: &str = include_str!("../machine/wiab.toml");
 /// The lab's directory in the machine: configuration, deploy files and journal; snapshots leave it out.
-const DIR: &str = "/root/wiab";
+const DIR: &str = "/home/demo/wiab";
 const WIAB: &str = "/lab/wiab";
 /// The comment by which the hairpin rule is known.
 const HAIRPIN: &str = "wire-hairpin-dnat-virbr0";
@@ -22,7 +23,7 @@ const HAIRPIN: &str = "wire-hairpin-dnat-virbr0";
 const LIMIT_S: u64 = 600;
 /// Things of other people that are on the machine before wiab comes, and must be there after it has gone.
 const FOREIGN: &str = "set -e
-mkdir -p /root/wiab
+install -d -o demo -g demo /home/demo/wiab
 printf '10.1.2.3 assethost-of-somebody else\\n' >> /etc/hosts
 nft add table inet foreign
 nft add chain inet foreign input '{ type filter hook input priority 10; }'
@@ -71,6 +72,8 @@ struct Scenario<'a> {
 impl Scenario<'_> {
     fn run(&self) -> Result<()> {
         self.machine.sh(FOREIGN).run()?;
+        // Whoever calls sudo for the first time gets a marker file.
+        self.demo("sudo -n true").run()?;
         self.machine
             .sh(&format!("cat > {DIR}/wiab.toml"))
             .stdin(CONFIG)
@@ -87,12 +90,32 @@ impl Scenario<'_> {
         Snapshot::take(self.machine, DIR)
     }
 
-    /// A wiab command line, run in the directory of its configuration.
+    /// A wiab command line, run by the ordinary user in the directory of its configuration.
     fn wiab(&self, args: &str) -> Cmd {
         let line = format!(
             "cd {DIR} && exec {WIAB} {args} --host local --state-dir {DIR}/state --no-input"
         );
-        self.machine.sh(&line).limit_s(LIMIT_S)
+        self.demo(&line).limit_s(LIMIT_S)
+    }
+
+    /// A line of shell run by the machine's ordinary user.
+    fn demo(&self, line: &str) -> Cmd {
+        self.machine
+            .cmd([
+                "setpriv",
+                "--reuid=demo",
+                "--regid=demo",
+                "--init-groups",
+                "env",
+            ])
+            .args([
+                "HOME=/home/demo",
+                "USER=demo",
+                "LOGNAME=demo",
+                "sh",
+                "-c",
+                line,
+            ])
     }
 
     /// Runs it to its end, shows its output, and fails unless its exit code is `wanted`.
@@ -137,7 +160,7 @@ impl Scenario<'_> {
             }
             Ok(self.machine.sh(condition).succeeds()?.then_some(()))
         });
-        sys::kill_group(&child);
+        cmd::kill_group(&child);
         child.wait()?;
         say(&fs_err::read_to_string(&log)?);
         fs_err::remove_file(&log)?;
@@ -146,44 +169,34 @@ impl Scenario<'_> {
         Ok(())
     }
 
+    /// What a line of shell in the machine prints, without the end of the line.
+    fn text(&self, line: &str) -> Result<String> {
+        Ok(self.machine.sh(line).output()?.trim_end().to_owned())
+    }
+
     fn installed(&self) -> Result<()> {
-        let network = self
-            .machine
-            .cmd(["virsh", "net-dumpxml", "wirebox"])
-            .output()?;
-        let reserved = network
-            .lines()
-            .find(|line| line.contains("<host ") && line.contains("assethost"));
-        let ip = reserved
-            .and_then(|line| attribute(line, "ip"))
-            .ok_or_else(|| {
-                LabError::check(format!(
-                    "wirebox reserves no address for assethost:\n{network}"
-                ))
-            })?;
-        let state = self
-            .machine
-            .cmd(["virsh", "domstate", "assethost"])
-            .output()?;
+        let network = self.text("virsh net-dumpxml wirebox")?;
+        let mut reserved = network.lines().filter(|line| line.contains("<host "));
+        let line = reserved
+            .find(|line| line.contains("assethost"))
+            .unwrap_or_default();
+        let ip = attribute(line, "ip").ok_or_else(|| {
+            LabError::check(format!(
+                "wirebox reserves no address for assethost:\n{network}"
+            ))
+        })?;
+        let state = self.text("virsh domstate assethost")?;
         ensure(state.trim() == "running", || {
             format!("assethost is {state:?}")
         })?;
         self.one_hairpin_rule()?;
-        let key = self
-            .machine
-            .sh(&format!("find {DIR} -name id_ed25519 | head -n 1"))
-            .output()?;
-        let known = self
-            .machine
-            .sh(&format!("find {DIR} -name 'known_hosts*' | head -n 1"))
-            .output()?;
-        let line = format!(
-            "ssh -i {} -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=yes \
-             -o UserKnownHostsFile={} demo@{ip} 'hostname; sudo -n id -u'",
-            key.trim(),
-            known.trim()
+        let key = self.text("find /home/demo -name id_ed25519 | head -n 1")?;
+        let known = self.text("find /home/demo -name known_hosts | head -n 1")?;
+        let login = format!(
+            "ssh -i {key} -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=yes \
+             -o UserKnownHostsFile={known} demo@{ip} 'hostname; sudo -n id -u'"
         );
-        let answer = self.machine.sh(&line).output()?;
+        let answer = self.demo(&login).output()?;
         ensure(answer == "assethost\n0\n", || {
             format!("assethost answers {answer:?}")
         })?;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::apt;
 use crate::cache::{Cache, Scratch};
+use crate::cmd::Cmd;
 use crate::error::{LabError, Result};
 use crate::rootfs;
-use crate::sys::Cmd;
 
 const PACKAGES: &str = "openssh-server,sudo,iproute2,procps,busybox-static";
 /// Drivers of a machine that libvirt makes: virtio devices, and a CD-ROM on AHCI for the seed.

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::cgroup;
+use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result};
-use crate::sys::{self, Cmd};
 
 /// The machine's address, as the outside sees it.
 pub(crate) const MACHINE_IP: &str = "198.51.100.10";
@@ -56,7 +56,7 @@ impl Bind {
 pub(crate) fn run(order: &Path) -> LabError {
     match prepare(order) {
         // libvirt sets per-interface settings below /proc/sys/net; the rest of /proc/sys stays read-only.
-        Ok(argv) => sys::become_program(&argv, ("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")),
+        Ok(argv) => cmd::become_program(&argv, ("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")),
         Err(error) => error,
     }
 }

@@ -5,13 +5,14 @@ use std::process::Child;
 
 use crate::cache::{Cache, remove_tree};
 use crate::cgroup;
+use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result};
 use crate::image;
 use crate::inside::{Bind, Order};
 use crate::process::{self, Process};
 use crate::rootfs;
 use crate::say::{say, took};
-use crate::sys::{self, Cmd, Watch};
+use crate::sys::{self, Watch};
 
 /// How long the machine may take to boot, in seconds.
 const BOOT_LIMIT_S: u64 = 120;
@@ -85,7 +86,7 @@ impl Machine {
             .spawn_logged(&dir.join("console"))?;
         let started = Process::find(child.id())
             .ok_or_else(|| LabError::check("the machine's keeper ended at once"));
-        let keeper = started.inspect_err(|_| sys::kill_group(&child))?;
+        let keeper = started.inspect_err(|_| cmd::kill_group(&child))?;
         let record = Record { keeper, cgroup: id };
         let booted = write_json(&dir.join("record"), &record).and_then(|()| boot(&mut child, &dir));
         match booted {
@@ -177,13 +178,15 @@ impl Machine {
             .iter()
             .filter_map(|pid| process::namespace(*pid, "pid"))
             .collect();
-        sys::cleaning(|| remove(&self.dir, &self.record, self.child.as_mut()))?;
-        // The kernel kills them with their namespace; each needs a moment to die.
-        sys::wait_for("the end of the machine's processes", 20, || {
-            let left = namespaces
-                .iter()
-                .any(|ns| !process::in_namespace(ns).is_empty());
-            Ok((!left).then_some(()))
+        sys::cleaning(|| {
+            remove(&self.dir, &self.record, self.child.as_mut())?;
+            // The kernel kills them with their namespace; each needs a moment to die.
+            sys::wait_for("the end of the machine's processes", 20, || {
+                let left = namespaces
+                    .iter()
+                    .any(|ns| !process::in_namespace(ns).is_empty());
+                Ok((!left).then_some(()))
+            })
         })?;
         took("machine: removed", watch);
         Ok(())

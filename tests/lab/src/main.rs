@@ -4,6 +4,7 @@
 mod apt;
 mod cache;
 mod cgroup;
+mod cmd;
 mod e2e;
 mod error;
 mod image;
@@ -142,6 +143,7 @@ fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn prepare(cache: &Cache) -> Result<()> {
+    apt::check_machine()?;
     apt::install_tools()?;
     rootfs::ensure(cache)?;
     image::ensure(cache)?;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::cgroup;
+use crate::cmd::Cmd;
 use crate::error::{Result, ensure};
-use crate::sys::Cmd;
 
 /// What the lab could have disturbed, part by part.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::apt::{self, Archive};
 use crate::cache::{Cache, Scratch};
+use crate::cmd::Cmd;
 use crate::error::Result;
-use crate::sys::Cmd;
 
 /// What is installed. Nothing can be installed later: the machine has no way out.
 const PACKAGES: &str = "systemd-sysv,dbus,sudo,openssh-server,openssh-client,nftables,iptables,\
