@@ -54,7 +54,8 @@ impl Reserve {
         let Ok(metadata) = self.file.metadata() else {
             return;
         };
-        let from = metadata.len().max(self.end);
+        // sled may have cut off free segments, and a part of the reserve with them.
+        let from = metadata.len();
         let end = from
             .div_ceil(SEGMENT_BYTES)
             .saturating_add(3)
