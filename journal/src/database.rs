@@ -1,8 +1,10 @@
 //! The only place that talks to sled's configuration and write path: opening, durable batches, and the keys.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Once;
 
 use crate::error::JournalError;
 use crate::layout::{create_dir, sync_tree, write_atomic};
@@ -48,12 +50,36 @@ pub(crate) fn build(
     sync_tree(path)
 }
 
+thread_local! {
+    /// Whether this thread is inside sled, whose panics are caught and told as errors.
+    static INSIDE_SLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps panics that become errors from being printed as well. Everything else goes to the hook that was there.
+fn hush() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if INSIDE_SLED.get() {
+                tracing::debug!(%panic, "sled gave up");
+            } else {
+                usual(panic);
+            }
+        }));
+    });
+}
+
 /// Runs a sled call; a panic inside sled, its answer to some damage, becomes an error.
 pub(crate) fn guarded<T>(
     during: &'static str,
     call: impl FnOnce() -> sled::Result<T>,
 ) -> Result<T, JournalError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    hush();
+    INSIDE_SLED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    INSIDE_SLED.set(false);
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(sled_error(during, &error)),
         Err(panic) => {
