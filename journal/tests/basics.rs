@@ -196,6 +196,17 @@ fn bad_directories_are_refused() {
         Err(JournalError::Missing { .. })
     ));
     assert!(!absent.exists());
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).expect("create");
+    assert!(matches!(
+        Reader::open(&empty, options()),
+        Err(JournalError::Missing { .. })
+    ));
+    assert_eq!(
+        std::fs::read_dir(&empty).expect("list").count(),
+        0,
+        "looking left something"
+    );
 }
 
 #[test]
