@@ -1,5 +1,7 @@
 //! The step kinds of wiab, and the hosts they act on.
 
+pub mod catalogue;
 pub mod host;
 pub mod kind;
+pub mod kinds;
 pub mod lease;

@@ -1,0 +1,3 @@
+//! tests
+#[cfg(test)]
+mod killpoints;
