@@ -43,6 +43,13 @@ impl Clock for SystemClock {
         Box::pin(pause(ms))
     }
 
+    fn alarm(&self, ms: u64) -> BoxFuture<'_, Busy> {
+        Box::pin(async move {
+            self.sleep(ms).await;
+            self.busy()
+        })
+    }
+
     fn busy(&self) -> Busy {
         Busy(None)
     }
