@@ -17,86 +17,132 @@ use wiab_engine::text::hex;
 /// One line per kind: number, name, body in hexadecimal. Lines are only ever added.
 const RELEASED: &str = include_str!("fixtures/events-v1.txt");
 
-fn samples() -> Vec<Event> {
-    let step = StepId::new("net.wirebox").unwrap();
-    let evidence = Some(Evidence {
-        hash: [7; 32],
-        bytes: 300,
-    });
-    let failure = Failure::dirty("no route")
-        .retry()
-        .hint("plug it in")
-        .code("WB2101");
-    let plan = Plan {
-        name: "wiab-staging".to_owned(),
-        steps: vec![StepSpec {
-            id: step.clone(),
-            kind: "libvirt.network/1".to_owned(),
-            summary: "create".to_owned(),
-            undo_summary: "remove".to_owned(),
-            after: vec![StepId::new("host.packages").unwrap()],
-            lanes: vec![Lane::new("libvirt")],
-            undo: UndoClass::Destructive {
-                what: "data".to_owned(),
-            },
-            idempotent: true,
-            retry: RetryPolicy::SHORT,
-            timeout_ms: 60_000,
-            usual_ms: 1_000,
-            inputs: "{\"name\":\"wirebox\"}".to_owned(),
-        }],
+fn step() -> StepId {
+    StepId::new("net.wirebox").unwrap()
+}
+
+fn plan() -> Plan {
+    let spec = StepSpec {
+        id: step(),
+        kind: "libvirt.network/1".to_owned(),
+        summary: "create".to_owned(),
+        undo_summary: "remove".to_owned(),
+        after: vec![StepId::new("host.packages").unwrap()],
+        lanes: vec![Lane::new("libvirt")],
+        undo: UndoClass::Destructive {
+            what: "data".to_owned(),
+        },
+        idempotent: true,
+        retry: RetryPolicy::SHORT,
+        timeout_ms: 60_000,
+        usual_ms: 1_000,
+        inputs: "{\"name\":\"wirebox\"}".to_owned(),
     };
-    let receipt = Receipt::note("done").with("iface", "enp1s0");
+    Plan {
+        name: "wiab-staging".to_owned(),
+        steps: vec![spec],
+    }
+}
+
+fn samples() -> Vec<Event> {
+    let mut samples = of_the_run();
+    samples.extend(of_steps());
+    samples.extend(of_rollback());
+    samples.sort_by_key(Event::kind);
+    samples
+}
+
+fn of_the_run() -> Vec<Event> {
+    let limits = Limits {
+        width: 8,
+        on_failure: OnFailure::Rollback,
+        fail_fast: true,
+    };
+    let tool = "0.1.0".to_owned();
+    let opened = RunOpened {
+        plan: plan(),
+        limits,
+        host: "sim".to_owned(),
+        tool: tool.clone(),
+        command_line: "wiab apply".to_owned(),
+    };
     vec![
-        RunOpened {
-            plan: plan.clone(),
-            limits: Limits {
-                width: 8,
-                on_failure: OnFailure::Rollback,
-                fail_fast: true,
-            },
-            host: "sim".to_owned(),
-            tool: "0.1.0".to_owned(),
-            command_line: "wiab apply".to_owned(),
-        }
-        .into(),
+        opened.into(),
         RunResumed {
-            tool: "0.1.0".to_owned(),
+            tool,
             command_line: "wiab apply --resume".to_owned(),
         }
         .into(),
         PlanRevised {
-            plan,
+            plan: plan(),
             on_edited: OnEdited::Adopt,
         }
         .into(),
+        Parked {
+            step: step(),
+            why: "decide".to_owned(),
+        }
+        .into(),
+        OperatorDecided {
+            step: Some(step()),
+            verdict: Verdict::Accept,
+            note: "checked".to_owned(),
+        }
+        .into(),
+        Interrupted {
+            stage: 1,
+            by: "SIGINT".to_owned(),
+        }
+        .into(),
+        RunEnded {
+            outcome: Outcome::Parked,
+        }
+        .into(),
+    ]
+}
+
+fn failure() -> Failure {
+    Failure::dirty("no route")
+        .retry()
+        .hint("plug it in")
+        .code("WB2101")
+}
+
+fn of_steps() -> Vec<Event> {
+    let step = step();
+    let evidence = Some(Evidence {
+        hash: [7; 32],
+        bytes: 300,
+    });
+    let receipt = Receipt::note("done").with("iface", "enp1s0");
+    let captured = StepCaptured {
+        step: step.clone(),
+        attempt: 2,
+        before: Before::Image("{}".to_owned()),
+        found: Probe::Drifted {
+            diff: "- a\n+ b".to_owned(),
+        },
+    };
+    let succeeded = StepSucceeded {
+        step: step.clone(),
+        attempt: 2,
+        how: How::Changed,
+        receipt: receipt.clone(),
+        evidence,
+        took_ms: 41_000,
+    };
+    vec![
         StepStarted {
             step: step.clone(),
             attempt: 2,
         }
         .into(),
-        StepCaptured {
-            step: step.clone(),
-            attempt: 2,
-            before: Before::Image("{}".to_owned()),
-            found: Probe::Drifted {
-                diff: "- a\n+ b".to_owned(),
-            },
-        }
-        .into(),
-        StepSucceeded {
-            step: step.clone(),
-            attempt: 2,
-            how: How::Changed,
-            receipt: receipt.clone(),
-            evidence,
-            took_ms: 41_000,
-        }
-        .into(),
+        captured.into(),
+        succeeded.into(),
         StepFailed {
             step: step.clone(),
             attempt: 2,
-            failure: failure.clone(),
+            failure: failure(),
             evidence,
             took_ms: 9,
         }
@@ -108,17 +154,30 @@ fn samples() -> Vec<Event> {
         }
         .into(),
         StepReconciled {
-            step: step.clone(),
+            step,
             attempt: 2,
             found: Probe::Satisfied(receipt),
         }
         .into(),
-        UnwindBegan {
-            cause: Cause::StepFailed(step.clone()),
-            keep_to: Some(step.clone()),
-            wipe_data: true,
-        }
-        .into(),
+    ]
+}
+
+fn of_rollback() -> Vec<Event> {
+    let step = step();
+    let began = UnwindBegan {
+        cause: Cause::StepFailed(step.clone()),
+        keep_to: Some(step.clone()),
+        wipe_data: true,
+    };
+    let failed = UndoFailed {
+        step: step.clone(),
+        attempt: 1,
+        failure: failure(),
+        evidence: None,
+        took_ms: 5,
+    };
+    vec![
+        began.into(),
         UndoStarted {
             step: step.clone(),
             attempt: 1,
@@ -131,37 +190,10 @@ fn samples() -> Vec<Event> {
             took_ms: 5,
         }
         .into(),
-        UndoFailed {
-            step: step.clone(),
-            attempt: 1,
-            failure,
-            evidence: None,
-            took_ms: 5,
-        }
-        .into(),
+        failed.into(),
         UndoSkipped {
-            step: step.clone(),
+            step,
             why: "holds data".to_owned(),
-        }
-        .into(),
-        Parked {
-            step: step.clone(),
-            why: "decide".to_owned(),
-        }
-        .into(),
-        OperatorDecided {
-            step: Some(step),
-            verdict: Verdict::Accept,
-            note: "checked".to_owned(),
-        }
-        .into(),
-        Interrupted {
-            stage: 1,
-            by: "SIGINT".to_owned(),
-        }
-        .into(),
-        RunEnded {
-            outcome: Outcome::Parked,
         }
         .into(),
     ]
@@ -208,7 +240,11 @@ fn every_kind_is_written_and_read_as_released() {
 
 #[test]
 fn damaged_and_foreign_bodies_are_refused() {
-    let body = codec::encode(&samples()[3]).unwrap();
+    let body = codec::encode(&Event::from(StepStarted {
+        step: step(),
+        attempt: 2,
+    }))
+    .unwrap();
     let mut longer = body.clone();
     longer.push(0);
     assert!(codec::decode(19, &longer).is_err(), "trailing bytes");

@@ -1,12 +1,6 @@
 //! The engine against its real journal, and the promise that stored events stay readable.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at the first surprise"
-)]
-
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod journalled;

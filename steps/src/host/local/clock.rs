@@ -45,8 +45,8 @@ impl Clock for SystemClock {
 
     fn alarm(&self, ms: u64) -> BoxFuture<'_, Busy> {
         Box::pin(async move {
-            self.sleep(ms).await;
-            self.busy()
+            pause(ms).await;
+            Busy(None)
         })
     }
 

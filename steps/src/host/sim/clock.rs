@@ -41,6 +41,9 @@ struct State {
     next_id: u64,
     sleepers: BTreeMap<(u64, u64), Option<Waker>>,
     woken: BTreeSet<u64>,
+    alarms: BTreeMap<(u64, u64), Option<Waker>>,
+    /// Alarms that rang and whose token nobody has taken yet.
+    rung: BTreeSet<u64>,
 }
 
 impl fmt::Debug for SimClock {
@@ -62,10 +65,24 @@ impl State {
         if !self.woken.is_empty() || self.sleepers.len() < self.tokens {
             return wakers;
         }
-        let Some((&(deadline_ms, _), _)) = self.sleepers.first_key_value() else {
+        let next = self
+            .sleepers
+            .first_key_value()
+            .into_iter()
+            .chain(self.alarms.first_key_value());
+        let Some(deadline_ms) = next.map(|(&(deadline_ms, _), _)| deadline_ms).min() else {
             return wakers;
         };
         self.now_ms = self.now_ms.max(deadline_ms);
+        while let Some(entry) = self.alarms.first_entry() {
+            let (due_ms, id) = *entry.key();
+            if due_ms > self.now_ms {
+                break;
+            }
+            wakers.extend(entry.remove());
+            self.rung.insert(id);
+            self.tokens += 1;
+        }
         while let Some(entry) = self.sleepers.first_entry() {
             let (due_ms, id) = *entry.key();
             if due_ms > self.now_ms {
@@ -157,9 +174,16 @@ impl Clock for SimClock {
     }
 
     fn alarm(&self, ms: u64) -> BoxFuture<'_, Busy> {
-        Box::pin(async move {
-            self.sleep(ms).await;
-            self.busy()
+        if self.0.scaled.is_some() {
+            return Box::pin(async move {
+                self.sleep(ms).await;
+                Busy::default()
+            });
+        }
+        Box::pin(Alarm {
+            clock: self.0.clone(),
+            ms,
+            id: None,
         })
     }
 
@@ -214,6 +238,53 @@ impl Drop for Sleep {
             let mut state = self.clock.lock();
             state.sleepers.remove(&key);
             state.woken.remove(&key.1);
+            drop(state);
+            self.clock.advance();
+        }
+    }
+}
+
+struct Alarm {
+    clock: Arc<Inner>,
+    ms: u64,
+    id: Option<(u64, u64)>,
+}
+
+impl Future for Alarm {
+    type Output = Busy;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Busy> {
+        let clock = self.clock.clone();
+        let mut state = clock.lock();
+        let key = match self.id {
+            Some(key) => key,
+            None => {
+                let key = (state.now_ms.saturating_add(self.ms), state.next_id);
+                state.next_id += 1;
+                state.alarms.insert(key, None);
+                self.id = Some(key);
+                key
+            }
+        };
+        if state.rung.remove(&key.1) {
+            self.id = None;
+            return Poll::Ready(Busy(Some(self.clock.clone())));
+        }
+        if let Some(slot) = state.alarms.get_mut(&key) {
+            *slot = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(key) = self.id.take() {
+            let mut state = self.clock.lock();
+            state.alarms.remove(&key);
+            if state.rung.remove(&key.1) {
+                state.tokens = state.tokens.saturating_sub(1);
+            }
             drop(state);
             self.clock.advance();
         }
@@ -298,6 +369,44 @@ mod tests {
             drop(limit);
             clock.sleep(5).await;
             assert_eq!(clock.mono_ms(), 15);
+        });
+    }
+
+    #[test]
+    fn an_alarm_rings_beside_the_work_and_stops_time_until_it_is_answered() {
+        block(async {
+            let clock = SimClock::new(0, 0, None);
+            let token = clock.busy();
+            let work = async {
+                clock.sleep(40).await;
+                clock.sleep(40).await;
+            };
+            let other = clock.clone();
+            let other_token = clock.busy();
+            let other = tokio::spawn(async move {
+                for _ in 0..100 {
+                    other.sleep(1).await;
+                }
+                drop(other_token);
+            });
+            let rang = tokio::select! {
+                biased;
+                () = work => None,
+                busy = clock.alarm(50) => Some(busy),
+            };
+            assert_eq!(clock.mono_ms(), 50);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(
+                clock.mono_ms(),
+                50,
+                "time stands still while the alarm's token is held"
+            );
+            drop(rang);
+            drop(token);
+            other.await.unwrap();
+            assert_eq!(clock.mono_ms(), 100);
         });
     }
 
