@@ -38,7 +38,7 @@ ls /sys/class/net
 
 section addresses
 ip -o -4 addr show | awk '{ print $2, $4 }'
-ip route show
+ip route show | sed "s, linkdown,,; s, *$,,"
 
 section services
 systemctl list-unit-files --type=service,socket --no-legend --plain | awk '{ print $1, $2 }'
