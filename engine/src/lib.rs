@@ -4,11 +4,22 @@
 //! ([`runner`]) interprets the decisions. The core knows no clock, file system, randomness or tokio.
 
 pub mod codec;
+pub mod decide;
 pub mod event;
 pub mod graph;
 pub mod id;
 pub mod inputs;
+pub mod installation;
+mod mutant;
 pub mod outcome;
 pub mod plan;
 pub mod ports;
+pub mod record;
+pub mod retry;
+pub mod runner;
+pub mod state;
+pub mod survey;
 pub mod text;
+
+#[cfg(test)]
+mod simulator;

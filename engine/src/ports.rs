@@ -56,8 +56,11 @@ pub struct StepCx {
     pub run: RunId,
     /// The step.
     pub step: StepId,
-    /// Attempt number, from 1.
+    /// Attempt number of this call, from 1: of the step, or, during undo, of the undo.
     pub attempt: u32,
+    /// Number of the step's last forward attempt (the same as `attempt` outside undo; 0 if none ran). Undo needs it to find
+    /// a job that may still run.
+    pub forward_attempt: u32,
     /// Whether this call follows a crash of an attempt with this number: a job of ours may still run.
     pub resumed: bool,
     /// Asks the step to stop at once.
@@ -78,6 +81,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn mono_ms(&self) -> u64;
     /// Waits. Dropping the future cancels the wait.
     fn sleep(&self, ms: u64) -> BoxFuture<'_, ()>;
+    /// Fires after `ms` while the caller goes on working (a time limit beside the work). Unlike [`Clock::sleep`] it does
+    /// not mean that the caller rests; when it fires on a virtual clock, it hands over a fresh busy token, so that time
+    /// stands still until the caller has reacted.
+    fn alarm(&self, ms: u64) -> BoxFuture<'_, Busy>;
     /// Says that work is under way. A virtual clock only advances while no token is alive and every holder of one is
     /// inside [`Clock::sleep`]; a real clock ignores it.
     fn busy(&self) -> Busy;

@@ -1,1 +1,18 @@
-//! placeholder
+//! The WIAB staging plan as data: which steps, in which order, with which inputs.
+
+mod check;
+mod ipv4;
+mod machines;
+mod settings;
+mod site;
+mod staging;
+
+pub use check::Problem;
+pub use machines::{MACHINES, Machine, Role, Row};
+pub use settings::{
+    CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
+    NetworkSettings, PlanName, Settings, SiteStep, VmSettings,
+};
+pub use wiab_steps::kinds::libvirt_domain::VirtType;
+
+pub use staging::{PACKAGES, StagingError, vm_env, wiab_staging};

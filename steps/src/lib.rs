@@ -1,4 +1,6 @@
 //! The step kinds of wiab, and the hosts they act on.
 
+pub mod catalogue;
 pub mod host;
 pub mod kind;
+pub mod kinds;

@@ -1,0 +1,215 @@
+//! Holding everything against everything: database, copies, blobs, imported runs.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::bundle;
+use crate::copy;
+use crate::error::JournalError;
+use crate::layout::entries;
+use crate::options::Options;
+use crate::reader::{Reader, Source};
+use crate::text::unhex;
+use crate::types::{Hash, RunKey};
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where: `database`, or a path within the state directory.
+    pub place: String,
+    /// The event, where one is concerned.
+    pub seq: Option<u64>,
+    /// The run, where one is concerned.
+    pub run: Option<RunKey>,
+    /// What is wrong, in one sentence.
+    pub what: String,
+}
+
+/// What was verified and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VerifyReport {
+    /// Events of the database: own hash, both chains, no gaps.
+    pub frames: u64,
+    /// Lines of the copies.
+    pub lines: u64,
+    /// Blobs whose content matches their name.
+    pub blobs: u64,
+    /// Imported runs.
+    pub imported: u64,
+    /// Runs, own and imported.
+    pub runs: u64,
+    /// Everything that is wrong; empty when all is well.
+    pub findings: Vec<Finding>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(
+        &mut self,
+        place: &str,
+        seq: Option<u64>,
+        run: Option<RunKey>,
+        what: impl Into<String>,
+    ) {
+        self.findings.push(Finding {
+            place: place.to_owned(),
+            seq,
+            run,
+            what: what.into(),
+        });
+    }
+}
+
+/// Verifies a journal. What is damaged is a finding; an error means that nothing could be verified: a missing or
+/// newer journal, or one that somebody holds.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as everywhere where a journal is opened"
+)]
+pub fn verify(dir: &Path, options: Options) -> Result<VerifyReport, JournalError> {
+    let mut report = VerifyReport::default();
+    // The lock is asked for first: through a live socket nothing would be verified.
+    let reader = match Reader::open(dir, options.clone()) {
+        Ok(reader) if *reader.source() == Source::Live => {
+            return Err(held(dir, &options));
+        }
+        other => other?,
+    };
+    if let Source::Copy { why } = reader.source() {
+        report.find("database", None, None, why.clone());
+    } else {
+        report.frames = reader.opening().frames;
+    }
+    report.runs = u64::try_from(reader.runs().len()).unwrap_or(u64::MAX);
+    check_copies(&reader, &mut report)?;
+    check_blobs(&reader, &mut report)?;
+    for run in reader.runs().iter().filter(|run| run.imported) {
+        report.imported += 1;
+        let place = format!("imported run {}", reader.run_name(&run.run));
+        match bundle::stored(&reader.shared().layout, &run.run) {
+            Ok(kept) if kept.frames.last().map(|last| last.hash) == Some(run.last_hash) => {}
+            Ok(_) => report.find(
+                &place,
+                None,
+                Some(run.run),
+                "it is not the file that was imported",
+            ),
+            Err(error) => report.find(&place, None, Some(run.run), error.chain()),
+        }
+    }
+    Ok(report)
+}
+
+/// The error that names the holder.
+fn held(dir: &Path, options: &Options) -> JournalError {
+    let layout = crate::layout::Layout::new(dir, options);
+    match crate::lock::Lock::take(&layout.lock(), options) {
+        Err(error) => error,
+        Ok(_) => JournalError::Live {
+            what: "the holder of the journal has just ended; try again".to_owned(),
+        },
+    }
+}
+
+/// Each line of each copy against the record: the same events, all of them, in order.
+fn check_copies(reader: &Reader, report: &mut VerifyReport) -> Result<(), JournalError> {
+    let recorded = *reader.source() == Source::Database;
+    let mut record: HashMap<u64, (RunKey, Hash)> = HashMap::new();
+    if recorded {
+        for frame in reader.frames(1) {
+            let frame = frame?;
+            record.insert(frame.seq, (frame.run, frame.hash));
+        }
+    }
+    let layout = &reader.shared().layout;
+    for path in layout.copies()? {
+        let place = path
+            .strip_prefix(&layout.dir)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        let mut before: Option<(u64, Hash)> = None;
+        for line in copy::read_all(&path)? {
+            report.lines += 1;
+            let frame = match line {
+                Ok(frame) => frame,
+                Err((number, why)) => {
+                    report.find(&place, None, None, format!("line {number}: {why}"));
+                    before = None;
+                    continue;
+                }
+            };
+            let (seq, run) = (Some(frame.seq), Some(frame.run));
+            if before
+                .is_some_and(|before| before != (frame.run_seq.saturating_sub(1), frame.run_prev))
+            {
+                report.find(
+                    &place,
+                    seq,
+                    run,
+                    "the line does not continue the one before it",
+                );
+            }
+            before = Some((frame.run_seq, frame.hash));
+            if layout.copy(&frame.run) != path {
+                report.find(&place, seq, run, "the event belongs to another run");
+            }
+            if recorded && record.remove(&frame.seq) != Some((frame.run, frame.hash)) {
+                report.find(
+                    &place,
+                    seq,
+                    run,
+                    "the event is not in the database, or stands here twice",
+                );
+            }
+        }
+    }
+    let mut missing: Vec<_> = record.into_iter().collect();
+    missing.sort_unstable();
+    for (seq, (run, _)) in missing {
+        let name = reader.run_name(&run);
+        report.find(
+            &format!("runs/{name}"),
+            Some(seq),
+            Some(run),
+            "the event is not in the copy",
+        );
+    }
+    Ok(())
+}
+
+/// Each file in `out/` against its name.
+fn check_blobs(reader: &Reader, report: &mut VerifyReport) -> Result<(), JournalError> {
+    let layout = &reader.shared().layout;
+    for fan in entries(&layout.out())? {
+        for path in entries(&fan)? {
+            let place = path
+                .strip_prefix(&layout.dir)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            match unhex(&name).map(|hash: Hash| reader.blobs().get(&hash)) {
+                Some(Ok(Some(_))) => report.blobs += 1,
+                Some(Ok(None)) => report.find(
+                    &place,
+                    None,
+                    None,
+                    "the blob is not in the directory its name says",
+                ),
+                Some(Err(error)) => report.find(&place, None, None, error.chain()),
+                None if name.starts_with('.') => {}
+                None => report.find(&place, None, None, "the file is no blob"),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,346 @@
+//! The settings that a configuration file fills: plain data with defaults, checked by [`Settings::problems`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wiab_steps::kinds::libvirt_domain::VirtType;
+
+/// Everything that decides the plan. Holds no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Name of the installation; marks what belongs to it on the host.
+    pub name: String,
+    /// Which plan is made.
+    pub plan: PlanName,
+    /// The user that owns the deploy directory and logs in to the VMs.
+    pub user: String,
+    /// The deploy directory; without it, `wire-server-deploy` in the user's home.
+    pub deploy_dir: Option<String>,
+    /// Host packages and groups.
+    pub host: HostSettings,
+    /// The VMs' network.
+    pub network: NetworkSettings,
+    /// The VMs.
+    pub vms: VmSettings,
+    /// The base image.
+    pub image: ImageSettings,
+    /// The hairpin rule.
+    pub hairpin: Hairpin,
+    /// Site-specific steps.
+    #[serde(rename = "step")]
+    pub steps: Vec<SiteStep>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "wiab".to_owned(),
+            plan: PlanName::WiabStaging,
+            user: "demo".to_owned(),
+            deploy_dir: None,
+            host: HostSettings::default(),
+            network: NetworkSettings::default(),
+            vms: VmSettings::default(),
+            image: ImageSettings::default(),
+            hairpin: Hairpin::default(),
+            steps: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// The deploy directory, without a trailing slash.
+    pub fn deploy_dir(&self) -> String {
+        match &self.deploy_dir {
+            Some(dir) => dir.trim_end_matches('/').to_owned(),
+            None if self.user == "root" => "/root/wire-server-deploy".to_owned(),
+            None => format!("/home/{}/wire-server-deploy", self.user),
+        }
+    }
+}
+
+/// The plans.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanName {
+    /// The installation, and the site's steps.
+    #[default]
+    WiabStaging,
+    /// The site's steps alone.
+    Steps,
+}
+
+/// `[host]`: what the host itself needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostSettings {
+    /// Whether missing packages are installed.
+    pub install_packages: bool,
+    /// Packages besides those that wiab needs.
+    pub extra_packages: Vec<String>,
+    /// Whether a rollback leaves the packages.
+    pub keep_packages: bool,
+    /// Groups that the user becomes a member of.
+    pub groups: Vec<String>,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            install_packages: true,
+            extra_packages: Vec::new(),
+            keep_packages: false,
+            groups: vec!["kvm".to_owned(), "libvirt".to_owned()],
+        }
+    }
+}
+
+/// `[network]`: the VMs' network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// Name in libvirt.
+    pub name: String,
+    /// Bridge.
+    pub bridge: String,
+    /// The host's address on it.
+    pub address: String,
+    /// Length of the network prefix in bits.
+    pub prefix: u8,
+    /// First address handed out dynamically.
+    pub range_start: String,
+    /// Last address handed out dynamically.
+    pub range_end: String,
+    /// Whether libvirt's network `default` is removed first.
+    pub remove_default: bool,
+    /// Domain of the VMs' names.
+    pub domain: String,
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            name: "wirebox".to_owned(),
+            bridge: "virbr0".to_owned(),
+            address: "192.168.122.1".to_owned(),
+            prefix: 24,
+            range_start: "192.168.122.100".to_owned(),
+            range_end: "192.168.122.240".to_owned(),
+            remove_default: true,
+            domain: "wiab.internal".to_owned(),
+        }
+    }
+}
+
+/// `[vms]`: the VMs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VmSettings {
+    /// Percentage of the usual processors, memory and disks: 1 to 100.
+    pub scale: u32,
+    /// Only these VMs; empty means all seven.
+    pub only: Vec<String>,
+    /// Hardware support or emulation.
+    pub virt_type: VirtType,
+    /// Size of the emulator's code cache per VM in MiB, for `qemu` only.
+    pub tb_cache_mib: Option<u32>,
+    /// Directory of disk images.
+    pub pool: String,
+    /// How long a VM may take to become ready, in seconds.
+    pub ready_timeout_s: u64,
+    /// How long a VM may take to shut down, in seconds.
+    pub shutdown_timeout_s: u64,
+    /// Deviations of single VMs.
+    pub machines: BTreeMap<String, MachineSettings>,
+}
+
+impl Default for VmSettings {
+    fn default() -> Self {
+        Self {
+            scale: 100,
+            only: Vec::new(),
+            virt_type: VirtType::Kvm,
+            tb_cache_mib: None,
+            pool: "/var/lib/libvirt/images".to_owned(),
+            ready_timeout_s: 600,
+            shutdown_timeout_s: 60,
+            machines: BTreeMap::new(),
+        }
+    }
+}
+
+/// `[vms.machines.NAME]`: what differs from the table; not scaled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MachineSettings {
+    /// Virtual processors.
+    pub vcpus: Option<u32>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// Disk in GiB.
+    pub disk_gib: Option<u64>,
+    /// IPv4 address.
+    pub ip: Option<String>,
+    /// MAC address.
+    pub mac: Option<String>,
+}
+
+/// `[image]`: the base image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageSettings {
+    /// An absolute path on the host, or an `https://` URL.
+    pub source: String,
+    /// SHA-256; without it, that of the first download is kept.
+    pub sha256: Option<String>,
+}
+
+impl Default for ImageSettings {
+    fn default() -> Self {
+        Self {
+            source: "https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"
+                .to_owned(),
+            sha256: None,
+        }
+    }
+}
+
+/// `[hairpin]`: source NAT for VMs that call the public address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hairpin {
+    /// What is done about it.
+    pub policy: HairpinPolicy,
+}
+
+/// What is done about the hairpin rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HairpinPolicy {
+    /// The rule is added.
+    #[default]
+    Add,
+    /// Every such rule is removed.
+    Remove,
+    /// Nothing is looked at.
+    Off,
+}
+
+/// `[[step]]`: a command of this site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteStep {
+    /// Its id: `site.backup`.
+    pub id: String,
+    /// Ids of the steps that it comes after.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// What is run.
+    pub run: CommandLine,
+    /// Exit code 0 says that nothing is to be done.
+    #[serde(default)]
+    pub probe: Option<CommandLine>,
+    /// Takes the effect back.
+    #[serde(default)]
+    pub undo: Option<CommandLine>,
+    /// Longest duration; ten minutes without it.
+    #[serde(default)]
+    pub timeout: Option<Duration>,
+    /// Whether the commands need root.
+    #[serde(default)]
+    pub root: bool,
+    /// Whether an interrupted command may simply be run again.
+    #[serde(default)]
+    pub idempotent: bool,
+    /// Resources that it shares with other steps.
+    #[serde(default)]
+    pub lanes: Vec<String>,
+}
+
+/// A command: a list is run as it stands, a text by `sh -c`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CommandLine {
+    /// Program and arguments.
+    Argv(Vec<String>),
+    /// A line for the shell.
+    Shell(String),
+}
+
+impl CommandLine {
+    /// Program and arguments.
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Self::Argv(argv) => argv.clone(),
+            Self::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
+        }
+    }
+}
+
+/// A duration: a number of seconds, or a text such as `90s`, `10m`, `2h`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Duration {
+    /// Seconds.
+    Seconds(u64),
+    /// A number and a unit.
+    Text(String),
+}
+
+impl Duration {
+    /// In milliseconds; `None` when the text is not a duration, or it is zero or above a week.
+    pub fn ms(&self) -> Option<u64> {
+        let (number, unit_ms) = match self {
+            Self::Seconds(seconds) => (*seconds, 1_000),
+            Self::Text(text) => {
+                let at = text.find(|c: char| !c.is_ascii_digit())?;
+                let (number, unit) = text.split_at_checked(at)?;
+                let unit_ms = match unit.trim() {
+                    "ms" => 1,
+                    "s" => 1_000,
+                    "m" | "min" => 60_000,
+                    "h" => 3_600_000,
+                    _ => return None,
+                };
+                (number.parse().ok()?, unit_ms)
+            }
+        };
+        let ms = number.checked_mul(unit_ms)?;
+        (1..=7 * 24 * 3_600_000).contains(&ms).then_some(ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_a_bound() {
+        let text = |text: &str| Duration::Text(text.to_owned()).ms();
+        assert_eq!(Duration::Seconds(90).ms(), Some(90_000));
+        assert_eq!(text("90s"), Some(90_000));
+        assert_eq!(text("10m"), Some(600_000));
+        assert_eq!(text("250ms"), Some(250));
+        for bad in ["", "10", "m", "10 parsecs", "0s", "999999999999h", "-1s"] {
+            assert_eq!(text(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_deploy_directory_follows_the_user() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.deploy_dir(), "/home/demo/wire-server-deploy");
+        settings.user = "root".to_owned();
+        assert_eq!(settings.deploy_dir(), "/root/wire-server-deploy");
+        settings.deploy_dir = Some("/srv/wire/".to_owned());
+        assert_eq!(settings.deploy_dir(), "/srv/wire");
+    }
+
+    #[test]
+    fn an_empty_document_means_the_defaults() {
+        let settings: Settings = serde_json::from_str("{}").unwrap();
+        assert_eq!(settings, Settings::default());
+        assert!(serde_json::from_str::<Settings>(r#"{"vms":{"scael":1}}"#).is_err());
+    }
+}

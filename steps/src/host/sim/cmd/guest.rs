@@ -1,0 +1,170 @@
+//! `ssh` to a virtual machine of the simulated host.
+
+use serde_json::json;
+
+use super::super::files;
+use super::super::state::Draft;
+use super::domain::{Guest, guests};
+use super::{Call, Reply, option, options, sshkey};
+
+pub(super) fn ssh(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
+    let with_value = ["-i", "-o", "-p", "-l", "-F", "-J", "-E"];
+    let at = destination(&call.args, &with_value);
+    let Some((target, command)) = call.args.get(at..).and_then(<[&str]>::split_first) else {
+        return Reply::fail(255, "usage: ssh [-options] destination [command]\n");
+    };
+    let (flags, _) = options(call.args.get(..at).unwrap_or_default(), &with_value);
+    let setting = |name: &str| {
+        flags.iter().find_map(|(flag, value)| {
+            let pair = if *flag == "-o" {
+                (*value).to_owned()
+            } else {
+                format!("{}={value}", flag.strip_prefix("-o")?)
+            };
+            let (key, value) = pair.split_once('=')?;
+            key.eq_ignore_ascii_case(name).then(|| value.to_owned())
+        })
+    };
+    let (user, host) = match target.split_once('@') {
+        Some((user, host)) => (user.to_owned(), host),
+        None => {
+            let user = option(&flags, &["-l"]).map(str::to_owned);
+            (user.unwrap_or_else(|| files::user_of(draft)), *target)
+        }
+    };
+    let patience_ms = setting("ConnectTimeout")
+        .and_then(|text| text.parse::<u64>().ok())
+        .map_or(127_000, |seconds| seconds * 1_000);
+    let found = guests(draft)
+        .into_iter()
+        .find(|guest| guest.address == host || guest.hostname == host);
+    let guest = match found {
+        Some(guest) if guest.reachable => guest,
+        Some(guest) if guest.leased => return refused(host, "Connection refused", 10),
+        Some(_) => return refused(host, "No route to host", patience_ms.min(3_060)),
+        None => return refused(host, "Connection timed out", patience_ms),
+    };
+    if let Some(why) = unknown_host(draft, call, host, &setting) {
+        return Reply::fail(255, why).took(100);
+    }
+    if let Err(why) = admitted(draft, call, &guest, &user, option(&flags, &["-i"])) {
+        return Reply::fail(255, why.replace("TARGET", &format!("{user}@{host}"))).took(150);
+    }
+    remote(draft, &guest, &command.join(" "))
+}
+
+/// Index of the first operand.
+fn destination(args: &[&str], with_value: &[&str]) -> usize {
+    let mut at = 0;
+    while let Some(word) = args.get(at) {
+        match *word {
+            word if with_value.contains(&word) => at += 2,
+            word if word.starts_with('-') => at += 1,
+            _ => break,
+        }
+    }
+    at
+}
+
+fn refused(host: &str, why: &str, took_ms: u64) -> Reply {
+    Reply::fail(255, format!("ssh: connect to host {host} port 22: {why}\n")).took(took_ms)
+}
+
+/// Strict host key checking wants the address in the known-hosts file.
+fn unknown_host(
+    draft: &Draft<'_>,
+    call: &Call<'_>,
+    host: &str,
+    setting: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let lenient = setting("StrictHostKeyChecking")
+        .is_some_and(|value| matches!(value.as_str(), "no" | "off" | "accept-new"));
+    if lenient {
+        return None;
+    }
+    let path = setting("UserKnownHostsFile").unwrap_or_else(|| ".ssh/known_hosts".to_owned());
+    let known = files::at(draft, &call.path(draft, &path))
+        .is_some_and(|file| file.text().lines().any(|line| line.contains(host)));
+    match known {
+        true => None,
+        false => Some("Host key verification failed.\n".to_owned()),
+    }
+}
+
+fn admitted(
+    draft: &Draft<'_>,
+    call: &Call<'_>,
+    guest: &Guest,
+    user: &str,
+    key: Option<&str>,
+) -> Result<(), String> {
+    let denied = "TARGET: Permission denied (publickey).\n".to_owned();
+    let key = key.unwrap_or(".ssh/id_ed25519");
+    let Some(file) = files::at(draft, &call.path(draft, key)) else {
+        return Err(format!(
+            "Warning: Identity file {key} not accessible: No such file or directory.\n{denied}"
+        ));
+    };
+    if !files::readable(draft, &file, call.root) {
+        return Err(format!("Load key \"{key}\": Permission denied\n{denied}"));
+    }
+    if file.mode & 0o077 != 0 {
+        return Err(format!(
+            "Permissions {:#05o} for '{key}' are too open.\nThis private key will be ignored.\n{denied}",
+            file.mode
+        ));
+    }
+    let line = sshkey::public_line(&file.text()).unwrap_or_default();
+    let blob = sshkey::public_blob(&line).unwrap_or("\0");
+    let seed = guest.seed.as_ref().map_or("", |seed| seed.user.as_str());
+    let names = [format!("name: {user}"), format!("name: \"{user}\"")];
+    let invited = seed.contains(blob) && names.iter().any(|name| seed.contains(name.as_str()));
+    if invited { Ok(()) } else { Err(denied) }
+}
+
+fn remote(draft: &Draft<'_>, guest: &Guest, command: &str) -> Reply {
+    let done = guest.ready_ms <= draft.now_ms();
+    let wait_ms = guest.ready_ms.saturating_sub(draft.now_ms());
+    let command = command.strip_prefix("sudo -n ").unwrap_or(command);
+    let reply = match command {
+        "" | "true" | "exit" | "exit 0" | ":" => Reply::ok(""),
+        "hostname" | "hostname -s" | "cat /etc/hostname" => {
+            Reply::ok(format!("{}\n", guest.hostname))
+        }
+        "hostname -f" => Reply::ok(format!("{}.local\n", guest.hostname)),
+        "uname -r" => Reply::ok("5.15.0-91-generic\n"),
+        "whoami" => Reply::ok("demo\n"),
+        "ip -j route" | "ip -j route show" | "ip -j route show default" | "ip -j -4 route" => {
+            let route = json!([{
+                "dst": "default", "gateway": guest.gateway, "dev": "enp1s0", "protocol": "dhcp",
+                "prefsrc": guest.address, "metric": 100, "flags": [],
+            }]);
+            Reply::ok(format!("{route}\n"))
+        }
+        "cloud-init status --format json" | "cloud-init status --format=json" => {
+            let status = if done { "done" } else { "running" };
+            let answer = json!({
+                "boot_status_code": "enabled-by-generator", "datasource": "nocloud",
+                "detail": "DataSourceNoCloud [seed=/dev/sr0][dsmode=net]", "errors": [],
+                "last_update": "Thu, 01 Jan 1970 00:00:30 +0000", "status": status,
+            });
+            Reply::ok(format!("{answer:#}\n"))
+        }
+        "cloud-init status" => Reply::ok(if done {
+            "status: done\n"
+        } else {
+            "status: running\n"
+        }),
+        "cloud-init status --wait" | "cloud-init status --wait --format json" => {
+            return Reply::ok("status: done\n").took(150 + wait_ms);
+        }
+        other => match other.strip_prefix("echo ") {
+            Some(text) => Reply::ok(format!("{text}\n")),
+            None => {
+                let program = other.split(' ').next().unwrap_or_default();
+                Reply::fail(127, format!("bash: line 1: {program}: command not found\n"))
+            }
+        },
+    };
+    reply.took(150)
+}

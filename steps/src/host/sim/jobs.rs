@@ -1,0 +1,260 @@
+//! Detached jobs: commands that go on in virtual time whether wiab lives or not.
+
+use wiab_engine::ports::{Cancel, Clock as _};
+
+use super::cmd::{self, Reply};
+use super::entity::{Job, JobEnd};
+use super::fault::Action;
+use super::perform::{FOR_EVER_MS, Op, lines_of};
+use super::state::{Change, Draft, Machine};
+use super::{Inner, SimHost};
+use crate::host::{Cmd, HostError, JobId, JobState, LineSink, Output};
+
+/// When the next running job ends.
+pub(super) fn next_due_ms(machine: &Machine) -> u64 {
+    machine
+        .list::<Job>()
+        .into_iter()
+        .filter(|(_, job)| job.end == JobEnd::Running)
+        .map(|(_, job)| job.ends_ms)
+        .min()
+        .unwrap_or(u64::MAX)
+}
+
+impl Inner {
+    /// Brings the machine to `now_ms`; jobs that are due end, in the order of their time.
+    pub(super) fn pass_time(&mut self, now_ms: u64) {
+        while self.next_due_ms <= now_ms && !self.copy {
+            let due = self
+                .machine
+                .list::<Job>()
+                .into_iter()
+                .filter(|(_, job)| job.end == JobEnd::Running)
+                .min_by_key(|(_, job)| job.ends_ms)
+                .filter(|(_, job)| job.ends_ms <= now_ms);
+            if let Some((name, job)) = due {
+                self.machine.now_ms = self.machine.now_ms.max(job.ends_ms);
+                let changes = self.end_of(&name, job, false);
+                // The store's failure shows at the next operation of wiab itself.
+                let _ = self.commit(changes);
+            }
+            self.next_due_ms = next_due_ms(&self.machine);
+        }
+        self.machine.now_ms = self.machine.now_ms.max(now_ms);
+    }
+
+    /// The changes with which a job ends: its command's effect and its exit code, or, killed, a part of the effect.
+    fn end_of(&self, name: &str, mut job: Job, killed: bool) -> Vec<Change> {
+        let mut draft = Draft::new(&self.machine);
+        let reply = cmd::dispatch(&mut draft, &job.cmd).unwrap_or_else(|error| match error {
+            HostError::NoProgram { program } => {
+                Reply::fail(127, format!("sh: 1: exec: {program}: not found\n"))
+            }
+            other => Reply::fail(126, format!("{other}\n")),
+        });
+        let (mut changes, half) = draft.finish();
+        let half = half.unwrap_or_default();
+        job.end = match (&job.fault, killed) {
+            (Some(Action::Half), _) | (_, true) => {
+                changes = half;
+                JobEnd::Lost
+            }
+            (Some(Action::LostAfter), false) => JobEnd::Lost,
+            (Some(Action::DiskFull), false) => {
+                changes = half;
+                JobEnd::Exited(log_of(Reply::fail(1, "No space left on device\n")))
+            }
+            (Some(Action::Fail { code, stderr }), false) => {
+                changes = Vec::new();
+                JobEnd::Exited(log_of(Reply::fail(*code, format!("{stderr}\n"))))
+            }
+            _ => JobEnd::Exited(log_of(reply)),
+        };
+        let mut last = Draft::new(&self.machine);
+        last.put(name, &job);
+        changes.extend(last.finish().0);
+        changes
+    }
+}
+
+/// A job's log holds both streams.
+fn log_of(reply: Reply) -> Output {
+    let mut stdout = reply.stdout;
+    stdout.extend_from_slice(&reply.stderr);
+    Output {
+        code: reply.code,
+        stdout,
+        stderr: Vec::new(),
+    }
+}
+
+impl SimHost {
+    pub(super) async fn start_job(&self, id: &JobId, command: &Cmd) -> Result<(), HostError> {
+        let name = id.dir_name();
+        let known = self.lock().machine.get::<Job>(&name).is_some();
+        let fault = match known {
+            true => None,
+            false => self.armed.hit(|| command.argv.join(" ")),
+        };
+        if fault == Some(Action::LostBefore) {
+            return Err(HostError::Unreachable {
+                why: "connection refused (injected)".to_owned(),
+            });
+        }
+        let handler = |draft: &mut Draft<'_>| {
+            if !draft.has::<Job>(&name) {
+                // A missing program is the job's own failure, as in the real wrapper.
+                let took_ms = draft.foresee(command).map_or(1, |reply| reply.took_ms);
+                let took_ms = match &fault {
+                    Some(Action::Hang) => FOR_EVER_MS,
+                    Some(Action::Slow { ms }) => took_ms.saturating_add(*ms),
+                    _ => took_ms,
+                };
+                draft.put(
+                    &name,
+                    &Job {
+                        cmd: command.clone(),
+                        ends_ms: draft.now_ms().saturating_add(took_ms),
+                        fault: fault.clone(),
+                        end: JobEnd::Running,
+                    },
+                );
+            }
+            Ok(Reply::ok("").took(1))
+        };
+        self.perform(&Op {
+            what: &|| format!("job-start {name} {}", command.argv.join(" ")),
+            handler: &handler,
+            path: None,
+            timeout_ms: command.timeout_ms,
+            cancel: None,
+            line: None,
+        })
+        .await?;
+        let mut inner = self.lock();
+        inner.next_due_ms = next_due_ms(&inner.machine);
+        Ok(())
+    }
+
+    pub(super) async fn state_of_job(&self, id: &JobId) -> Result<JobState, HostError> {
+        let name = id.dir_name();
+        self.touch_job("job-state", &name).await?;
+        let job = self.lock().machine.get::<Job>(&name);
+        Ok(match job.map(|job| job.end) {
+            None => JobState::Absent,
+            Some(JobEnd::Running) => JobState::Running,
+            Some(JobEnd::Exited(output)) => JobState::Exited(output.code),
+            Some(JobEnd::Lost) => JobState::Lost,
+        })
+    }
+
+    /// A point in the life of wiab at which it looks at a job.
+    async fn touch_job(&self, verb: &str, name: &str) -> Result<(), HostError> {
+        self.perform(&Op {
+            what: &|| format!("{verb} {name}"),
+            handler: &|_| Ok(Reply::ok("")),
+            path: None,
+            timeout_ms: FOR_EVER_MS,
+            cancel: None,
+            line: None,
+        })
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn wait_for_job(
+        &self,
+        id: &JobId,
+        from: u64,
+        timeout_ms: u64,
+        cancel: &Cancel,
+        line: LineSink<'_>,
+    ) -> Result<Output, HostError> {
+        let name = id.dir_name();
+        self.touch_job("job-wait", &name).await?;
+        let deadline_ms = self.clock.mono_ms().saturating_add(timeout_ms);
+        loop {
+            let (job, now_ms) = {
+                let inner = self.lock();
+                (inner.machine.get::<Job>(&name), inner.machine.now_ms)
+            };
+            let ends_ms = match job {
+                None => return Err(lost("no such job was started")),
+                Some(job) => match job.end {
+                    JobEnd::Lost => return Err(lost("the job ended without an exit code")),
+                    JobEnd::Exited(output) => {
+                        let from = usize::try_from(from).unwrap_or(usize::MAX);
+                        let news = output.stdout.get(from..).unwrap_or_default();
+                        lines_of(news).iter().for_each(|text| line(text));
+                        return Ok(output);
+                    }
+                    JobEnd::Running => job.ends_ms,
+                },
+            };
+            if now_ms >= deadline_ms {
+                self.kill_job(&name)?;
+                return Err(HostError::TimedOut {
+                    after_ms: timeout_ms,
+                });
+            }
+            let wait_ms = ends_ms.min(deadline_ms).saturating_sub(now_ms).max(1);
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {
+                    self.kill_job(&name)?;
+                    return Err(HostError::Cancelled);
+                }
+                () = self.clock.sleep(wait_ms) => {}
+            }
+            self.stay_dead().await;
+        }
+    }
+
+    /// Kills a running job's session.
+    fn kill_job(&self, name: &str) -> Result<(), HostError> {
+        let mut inner = self.lock();
+        let running = inner
+            .machine
+            .get::<Job>(name)
+            .filter(|job| job.end == JobEnd::Running);
+        let Some(job) = running else {
+            return Ok(());
+        };
+        let changes = inner.end_of(name, job, true);
+        inner.commit(changes)?;
+        inner.next_due_ms = next_due_ms(&inner.machine);
+        Ok(())
+    }
+
+    pub(super) async fn forget_job(&self, id: &JobId) -> Result<(), HostError> {
+        let name = id.dir_name();
+        let handler = |draft: &mut Draft<'_>| {
+            if draft
+                .get::<Job>(&name)
+                .is_some_and(|job| job.end == JobEnd::Running)
+            {
+                return Err(HostError::Denied {
+                    why: format!("job {name} still runs"),
+                });
+            }
+            draft.del::<Job>(&name);
+            Ok(Reply::ok(""))
+        };
+        self.perform(&Op {
+            what: &|| format!("job-forget {name}"),
+            handler: &handler,
+            path: None,
+            timeout_ms: FOR_EVER_MS,
+            cancel: None,
+            line: None,
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+fn lost(why: &str) -> HostError {
+    HostError::LostMidway {
+        why: why.to_owned(),
+    }
+}
