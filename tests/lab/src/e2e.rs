@@ -220,7 +220,7 @@ impl Scenario<'_> {
 
     fn rollback(&self, before: &Snapshot) -> Result<()> {
         self.expect("rollback --all --plan", 0)?;
-        self.expect("rollback --all --yes --wipe-data --confirm wiabhost", 0)?;
+        self.expect("rollback --all --yes --wipe-data --confirm local", 0)?;
         self.snapshot()?.same_as(before, "after `wiab rollback`")?;
         say("e2e: after rollback the machine is as it was before the first command");
         self.expect("journal verify", 0)?;
