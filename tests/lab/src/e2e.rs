@@ -160,8 +160,7 @@ impl Scenario<'_> {
             }
             Ok(self.machine.sh(condition).succeeds()?.then_some(()))
         });
-        cmd::kill_group(&child);
-        child.wait()?;
+        cmd::kill_group_to_its_end(&mut child)?;
         say(&fs_err::read_to_string(&log)?);
         fs_err::remove_file(&log)?;
         reached?;
