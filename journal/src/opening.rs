@@ -58,6 +58,10 @@ pub(crate) fn open(
     let mut opening = Opening::default();
     if access == Access::Write {
         layout.ensure()?;
+    } else if layout.dir.exists() && !layout.dir.is_dir() {
+        return Err(JournalError::NotADirectory {
+            path: layout.dir.clone(),
+        });
     } else if !layout.db().is_dir()
         && !layout.db_recovering().is_dir()
         && layout.copies()?.is_empty()

@@ -190,6 +190,10 @@ fn bad_directories_are_refused() {
         Journal::open(&file.join("below"), options()),
         Err(JournalError::NotADirectory { .. })
     ));
+    assert!(matches!(
+        Reader::open(&file, options()),
+        Err(JournalError::NotADirectory { .. })
+    ));
     let absent = dir.path().join("absent");
     assert!(matches!(
         Reader::open(&absent, options()),
