@@ -40,11 +40,10 @@ impl Machine {
             let clock = Arc::new(sim.clock());
             return Ok(Self { host: sim, clock });
         }
-        Err(Problem::new(
-            Code::Unreachable,
-            "this build has no host `local`",
+        Err(
+            Problem::new(Code::Unreachable, "this build has no host `local`")
+                .hint("--host sim   acts on the simulated machine"),
         )
-        .hint("--host sim   acts on the simulated machine"))
     }
 
     /// Builds steps on it.
@@ -75,6 +74,6 @@ fn sim_problem(app: &App, dirs: &Dirs, error: &SimError) -> Problem {
             "remove {} to begin with a fresh machine (and take its runs as lost)",
             dirs.sim().display()
         )),
-        _ => problem.hint(format!("wiab status{}", app.suffix())),
+        SimError::Io(_) => problem.hint(format!("wiab status{}", app.suffix())),
     }
 }

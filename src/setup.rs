@@ -107,9 +107,7 @@ fn unfit(config: &Config, problems: &[wiab_plans::Problem]) -> Problem {
         let cause = others.next().unwrap_or_default();
         return Problem::new(Code::BadConfig, cause)
             .detail(others.map(|other| format!("error: {other}")))
-            .hint(format!(
-                "wiab config show --origin   says where each value comes from"
-            ));
+            .hint("wiab config show --origin   says where each value comes from");
     }
     config
         .source

@@ -64,13 +64,13 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
 fn wanted(args: &RollbackArgs) -> String {
     let mut text = String::new();
     if let Some(run) = &args.run {
-        text.push_str(&format!(" {run}"));
+        text.extend([" ", run]);
     }
     if args.all {
         text.push_str(" --all");
     }
     if let Some(step) = &args.to {
-        text.push_str(&format!(" --to {step}"));
+        text.extend([" --to ", step]);
     }
     if args.wipe_data {
         text.push_str(" --wipe-data");
