@@ -95,8 +95,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Err(error) = self.0.set_len(0) {
-            tracing::debug!(%error, "the lock file's text could not be cleared");
+        // Unlocked by name: a child process that another thread is just starting shares the file until it executes.
+        if let Err(error) = self.0.set_len(0).and_then(|()| self.0.unlock()) {
+            tracing::debug!(%error, "the lock file could not be cleared");
         }
     }
 }
