@@ -112,6 +112,11 @@ impl App {
 
     /// Who writes into the journal: `user@machine` and process id.
     pub(crate) fn actor(&self) -> String {
+        format!("{} {}", self.owner(), std::process::id())
+    }
+
+    /// `user@machine`.
+    pub(crate) fn owner(&self) -> String {
         let user = self
             .env
             .get("USER")
@@ -121,8 +126,7 @@ impl App {
                 str::to_owned,
             );
         let machine = rustix::system::uname();
-        let machine = machine.nodename().to_string_lossy();
-        format!("{user}@{machine} {}", std::process::id())
+        format!("{user}@{}", machine.nodename().to_string_lossy())
     }
 
     /// How a run is shown.

@@ -1,11 +1,13 @@
 //! The machine that a command acts on, with its clock.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wiab_engine::ports::{Clock, NoSecrets, ProgressSink};
 use wiab_engine::survey::Surveyor;
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
+use wiab_steps::host::local::{LocalHost, SystemClock};
 use wiab_steps::host::sim::{SimError, SimHost, SimOptions};
 
 use crate::app::App;
@@ -40,10 +42,15 @@ impl Machine {
             let clock = Arc::new(sim.clock());
             return Ok(Self { host: sim, clock });
         }
-        Err(
-            Problem::new(Code::Unreachable, "this build has no host `local`")
-                .hint("--host sim   acts on the simulated machine"),
-        )
+        let jobs = if rustix::process::geteuid().is_root() {
+            PathBuf::from("/var/lib/wiab/jobs")
+        } else {
+            dirs.home.join("jobs")
+        };
+        Ok(Self {
+            host: Arc::new(LocalHost::new(jobs)),
+            clock: Arc::new(SystemClock::new()),
+        })
     }
 
     /// Builds steps on it.

@@ -69,7 +69,7 @@ const CASES: &[Case] = &[
         config: Some("host = \"sim\"\n[vms]\nonly = [\"kubenod1\"]\n"),
         args: &["plan"],
         code: 78,
-        stderr: "error: `vms.only`: `kubenod1` is not one of the VMs\n",
+        stderr: "error: `vms.only`: there is no VM `kubenod1`\n --> wiab.toml:3:8\n  |\n3 | only = [\"kubenod1\"]\n  |        ^^^^^^^^^^^^\nhint: did you mean `kubenode1`?",
     },
     Case {
         config: Some(CHAIN),

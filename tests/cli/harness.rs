@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// A directory with a configuration and a state directory.
-pub struct Site {
+pub(super) struct Site {
     dir: tempfile::TempDir,
     vars: Vec<(String, String)>,
 }
 
 /// What a command did.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Done {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(super) struct Done {
+    pub(super) code: i32,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 /// A chain of three site-specific steps on the simulated machine.
-pub const CHAIN: &str = r#"host = "sim"
+pub(super) const CHAIN: &str = r#"host = "sim"
 plan = "steps"
 
 [[step]]
@@ -45,7 +45,7 @@ undo = ["rm", "-f", "/tmp/c"]
 
 impl Site {
     /// An empty directory.
-    pub fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             vars: Vec::new(),
@@ -53,29 +53,29 @@ impl Site {
     }
 
     /// A directory with this `wiab.toml`.
-    pub fn with(config: &str) -> Self {
+    pub(super) fn with(config: &str) -> Self {
         let site = Self::empty();
         site.write("wiab.toml", config);
         site
     }
 
-    pub fn var(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn var(mut self, name: &str, value: &str) -> Self {
         self.vars.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
     }
 
     /// Arms the simulated machine of the installation `wiab`.
-    pub fn faults(&self, json: &str) {
+    pub(super) fn faults(&self, json: &str) {
         self.write("state/wiab-sim/sim/faults.json", json);
     }
 
@@ -102,7 +102,7 @@ impl Site {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, args: &[&str]) -> Done {
+    pub(super) fn run(&self, args: &[&str]) -> Done {
         let output = self.command(args).output().unwrap();
         Done {
             // A process that a signal ended has no code; shells say 128 and the number.
@@ -116,14 +116,14 @@ impl Site {
     }
 
     /// Runs a command that must end with 0.
-    pub fn ok(&self, args: &[&str]) -> Done {
+    pub(super) fn ok(&self, args: &[&str]) -> Done {
         let done = self.run(args);
         assert_eq!(done.code, 0, "wiab {args:?}: {done:#?}");
         done
     }
 
     /// Starts a command and leaves it running.
-    pub fn start(&self, args: &[&str]) -> Running {
+    pub(super) fn start(&self, args: &[&str]) -> Running {
         let mut child = self.command(args).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         Running {
@@ -139,7 +139,7 @@ impl Site {
     }
 
     /// Every file below the directory with its content, for "nothing was changed".
-    pub fn snapshot(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(super) fn snapshot(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         collect(self.dir.path(), &mut files);
         files.sort();
@@ -147,19 +147,19 @@ impl Site {
     }
 
     /// The short id of the newest run.
-    pub fn latest(&self) -> String {
+    pub(super) fn latest(&self) -> String {
         self.latest_of(&[])
     }
 
     /// The same with further options.
-    pub fn latest_of(&self, options: &[&str]) -> String {
+    pub(super) fn latest_of(&self, options: &[&str]) -> String {
         let list = self.ok(&[&["journal", "list", "--json"], options].concat());
         let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
         list["runs"][0]["run"].as_str().unwrap()[..8].to_owned()
     }
 
     /// `wiab status --json` of the newest run.
-    pub fn status(&self) -> serde_json::Value {
+    pub(super) fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.ok(&["status", "--json"]).stdout).unwrap()
     }
 }
@@ -178,7 +178,7 @@ fn collect(dir: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
 }
 
 /// A command that runs.
-pub struct Running {
+pub(super) struct Running {
     child: Option<Child>,
     stderr: BufReader<ChildStderr>,
     seen: String,
@@ -186,7 +186,7 @@ pub struct Running {
 
 impl Running {
     /// Reads stderr until a line holds `text`. Ends with a panic when the process ends first.
-    pub fn wait_for(&mut self, text: &str) {
+    pub(super) fn wait_for(&mut self, text: &str) {
         loop {
             let mut line = String::new();
             let read = self.stderr.read_line(&mut line).unwrap();
@@ -199,7 +199,7 @@ impl Running {
     }
 
     /// Waits for the end and answers stdout.
-    pub fn finish(&mut self) -> String {
+    pub(super) fn finish(&mut self) -> String {
         let mut stdout = String::new();
         let child = self.child.as_mut().unwrap();
         child
@@ -212,18 +212,18 @@ impl Running {
         stdout
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
         let child = self.child.as_ref().unwrap();
         let pid = rustix::process::Pid::from_child(child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
     /// Waits for the end.
-    pub fn end(mut self) -> Done {
+    pub(super) fn end(mut self) -> Done {
         self.stderr.read_to_string(&mut self.seen).unwrap();
         let mut child = self.child.take().unwrap();
         let mut stdout = String::new();
@@ -245,11 +245,11 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // A test that failed must not leave its process behind.
-        if let Some(mut child) = self.child.take() {
-            if child.try_wait().unwrap().is_none() {
-                child.kill().unwrap();
-                child.wait().unwrap();
-            }
+        if let Some(mut child) = self.child.take()
+            && child.try_wait().unwrap().is_none()
+        {
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
     }
 }
