@@ -157,7 +157,7 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "",
     },
     Key {
-        path: "sim.speed", kind: Kind::Speed, default: Some("20"), sample: "20",
+        path: "sim.speed", kind: Kind::Speed, default: Some("10"), sample: "10",
         about: "how much faster than real the simulated machine's time passes, or \"max\"",
         setting: "",
     },

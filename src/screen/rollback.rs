@@ -32,7 +32,7 @@ fn word(fate: Fate) -> &'static str {
 }
 
 /// Whether the line is something that rollback acts on.
-pub(crate) fn is_undo(line: &UndoLine<'_>) -> bool {
+fn is_undo(line: &UndoLine<'_>) -> bool {
     matches!(line.fate, Fate::Undo | Fate::UndoLosesData)
 }
 

@@ -106,7 +106,7 @@ const CASES: &[Case] = &[
         config: Some(CHAIN),
         args: &["apply", "missing.wiab"],
         code: 65,
-        stderr: "error: the saved plan cannot be read: failed to query metadata of path `missing.wiab`: No such file or directory (os error 2)\n\
+        stderr: "error: missing.wiab cannot be read: No such file or directory (os error 2)\n\
                  hint: make it again: wiab plan --out FILE\n",
     },
     Case {

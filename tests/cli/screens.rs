@@ -149,4 +149,9 @@ fn a_fresh_clone_installs_on_the_simulated_machine() {
     );
     let wrong = site.run(&["rollback", "--host", "sim", "--yes"]);
     assert_eq!(wrong.code, 1);
+    for (path, bytes) in site.snapshot() {
+        let outside = !path.starts_with(site.path("state/wiab-sim/sim"));
+        let leaks = outside && String::from_utf8_lossy(&bytes).contains("PRIVATE KEY");
+        assert!(!leaks, "{} holds a private key", path.display());
+    }
 }
