@@ -101,13 +101,15 @@ impl App {
 
     /// The directories of the configured installation.
     pub(crate) fn dirs(&self, config: &Config) -> Result<Dirs, Problem> {
-        Dirs::find(Where {
+        let dirs = Dirs::find(Where {
             flag: self.global.state_dir.as_deref(),
             env: &self.env,
             root: rustix::process::geteuid().is_root(),
             host: config.text("host"),
             installation: config.text("name"),
-        })
+        })?;
+        crate::crash::locate(&dirs.crash(), &self.command_line);
+        Ok(dirs)
     }
 
     /// Who writes into the journal: `user@machine` and process id.

@@ -1,6 +1,5 @@
 //! The machine that a command acts on, with its clock.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use wiab_engine::ports::{Clock, NoSecrets, ProgressSink};
@@ -42,13 +41,8 @@ impl Machine {
             let clock = Arc::new(sim.clock());
             return Ok(Self { host: sim, clock });
         }
-        let jobs = if rustix::process::geteuid().is_root() {
-            PathBuf::from("/var/lib/wiab/jobs")
-        } else {
-            dirs.home.join("jobs")
-        };
         Ok(Self {
-            host: Arc::new(LocalHost::new(jobs)),
+            host: Arc::new(LocalHost::new(dirs.home.join("jobs"))),
             clock: Arc::new(SystemClock::new()),
         })
     }
