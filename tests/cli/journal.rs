@@ -81,6 +81,12 @@ fn damage_is_found_and_repaired_from_the_copies() {
         "{read:#?}"
     );
     assert!(read.stdout.contains("site.c | ~ changed"));
+    let verify = site.run(&["journal", "verify"]);
+    assert_eq!(verify.code, 103, "{verify:#?}");
+    assert!(
+        verify.stderr.contains("Next:  wiab journal recover"),
+        "{verify:#?}"
+    );
     site.ok(&["journal", "recover"]);
     assert!(
         site.ok(&["journal", "verify"])

@@ -254,3 +254,44 @@ fn a_run_can_be_given_up_and_parts_taken_back() {
     let all = site.ok(&["rollback", "--all", "--yes"]);
     assert_eq!(site.run(&["plan", "--exit-code"]).code, 2, "{all:#?}");
 }
+
+#[test]
+fn an_undo_that_fails_parks_until_somebody_decides() {
+    let site = Site::with(CHAIN);
+    site.ok(&["apply", "--yes"]);
+    let run = site.latest();
+    site.faults(
+        r#"{"faults":[{"match":"rm -f /tmp/b","times":null,"do":{"fail":{"code":1,"stderr":"busy"}}}]}"#,
+    );
+    let parked = site.run(&["rollback", "--yes"]);
+    assert_eq!(parked.code, 102, "{parked:#?}");
+    assert!(
+        parked.stderr.contains("site.b needs a decision:"),
+        "{}",
+        parked.stderr
+    );
+    let next = format!(
+        "Next:  decide by hand      wiab decide {run} site.b --retry-undo|--accept|--skip --note \"…\"\n"
+    );
+    assert!(parked.stderr.contains(&next), "{}", parked.stderr);
+    assert_eq!(site.status()["parked"][0]["step"], "site.b");
+    let wrong = site.run(&["decide", &run, "site.b", "--retry", "--note", "x"]);
+    assert!(
+        wrong
+            .stderr
+            .contains("decide with --retry-undo, --accept or --skip"),
+        "{wrong:#?}"
+    );
+    site.faults("{}");
+    let decided = site.ok(&[
+        "decide",
+        &run,
+        "site.b",
+        "--retry-undo",
+        "--note",
+        "not busy any more",
+    ]);
+    assert_eq!(decided.stderr, format!("Next:  wiab rollback {run}\n"));
+    let back = site.ok(&["rollback", &run, "--yes"]);
+    assert!(back.stdout.contains("3 steps: 3 undone."), "{back:#?}");
+}
