@@ -1,5 +1,7 @@
 //! Just enough XML for libvirt's documents: elements, attributes, text.
 
+use std::fmt::Write as _;
+
 /// An element.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Node {
@@ -77,7 +79,7 @@ impl Node {
         text.push('<');
         text.push_str(&self.name);
         for (name, value) in &self.attrs {
-            text.push_str(&format!(" {name}='{}'", escape(value)));
+            let _ = write!(text, " {name}='{}'", escape(value));
         }
         if self.children.is_empty() && self.text.is_empty() {
             text.push_str("/>\n");
@@ -92,7 +94,7 @@ impl Node {
             }
             text.extend(std::iter::repeat_n("  ", depth));
         }
-        text.push_str(&format!("</{}>\n", self.name));
+        let _ = writeln!(text, "</{}>", self.name);
     }
 }
 
