@@ -106,6 +106,21 @@ fn a_second_holder_is_told_who_the_first_is() {
 }
 
 #[test]
+fn a_reader_in_the_way_is_waited_for() {
+    let dir = scratch();
+    Journal::open(dir.path(), options())
+        .expect("open")
+        .close()
+        .expect("close");
+    let reader = Reader::open(dir.path(), options()).expect("read");
+    assert_eq!(*reader.source(), Source::Database);
+    let path = dir.path().to_owned();
+    let opening = std::thread::spawn(move || Journal::open(&path, options()));
+    drop(reader);
+    opening.join().expect("thread").expect("open");
+}
+
+#[test]
 fn a_clone_cannot_write_after_closing() {
     let dir = scratch();
     let journal = Journal::open(dir.path(), options()).expect("open");
