@@ -362,7 +362,9 @@ fn every_kill_point_of_the_slice_converges() {
                 {
                     if let Err(why) = universe(&reference, *goal, *first, *second) {
                         let at = match first {
-                            Kill::Host(index) => reference.points[usize::try_from(*index).unwrap() - 1].to_string(),
+                            Kill::Host(index) => {
+                                reference.points[usize::try_from(*index).unwrap() - 1].to_string()
+                            }
                             Kill::Never | Kill::Event(_) => format!("{first:?}"),
                         };
                         divergent
