@@ -40,11 +40,10 @@ impl Machine {
             let clock = Arc::new(sim.clock());
             return Ok(Self { host: sim, clock });
         }
-        Err(Problem::new(
-            Code::Unreachable,
-            "this build has no host `local`",
+        Err(
+            Problem::new(Code::Unreachable, "this build has no host `local`")
+                .hint("--host sim   acts on the simulated machine"),
         )
-        .hint("--host sim   acts on the simulated machine"))
     }
 
     /// Builds steps on it.
