@@ -124,6 +124,10 @@ fn reading_costs_no_write() {
 const CHILD: &str = "WIAB_TEST_SIM_DIR";
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is its own child, which dies for real"
+)]
 fn faults_json_kills_the_process_itself() {
     if let Some(dir) = std::env::var_os(CHILD) {
         block(async {
