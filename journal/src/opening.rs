@@ -58,7 +58,15 @@ pub(crate) fn open(
     let mut opening = Opening::default();
     if access == Access::Write {
         layout.ensure()?;
-    } else if !layout.dir.is_dir() {
+    } else if layout.dir.exists() && !layout.dir.is_dir() {
+        return Err(JournalError::NotADirectory {
+            path: layout.dir.clone(),
+        });
+    } else if !layout.db().is_dir()
+        && !layout.db_recovering().is_dir()
+        && layout.copies()?.is_empty()
+    {
+        // Looking for a journal leaves no lock file where there is none.
         return Err(JournalError::Missing {
             path: layout.dir.clone(),
         });

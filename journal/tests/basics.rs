@@ -190,12 +190,27 @@ fn bad_directories_are_refused() {
         Journal::open(&file.join("below"), options()),
         Err(JournalError::NotADirectory { .. })
     ));
+    assert!(matches!(
+        Reader::open(&file, options()),
+        Err(JournalError::NotADirectory { .. })
+    ));
     let absent = dir.path().join("absent");
     assert!(matches!(
         Reader::open(&absent, options()),
         Err(JournalError::Missing { .. })
     ));
     assert!(!absent.exists());
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).expect("create");
+    assert!(matches!(
+        Reader::open(&empty, options()),
+        Err(JournalError::Missing { .. })
+    ));
+    assert_eq!(
+        std::fs::read_dir(&empty).expect("list").count(),
+        0,
+        "looking left something"
+    );
 }
 
 #[test]

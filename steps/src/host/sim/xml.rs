@@ -1,6 +1,9 @@
 //! Just enough XML for libvirt's documents: elements, attributes, text.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 /// An element.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -111,6 +114,30 @@ fn unescape(text: &str) -> String {
         .replace("&apos;", "'")
         .replace("&quot;", "\"")
         .replace("&amp;", "&")
+}
+
+/// Most documents remembered per thread.
+const REMEMBERED_MAX: usize = 256;
+
+thread_local! {
+    static REMEMBERED: RefCell<HashMap<String, Rc<Node>>> = RefCell::new(HashMap::new());
+}
+
+/// The root element of a stored document, parsed once; an empty one if it cannot be parsed.
+///
+/// Stored documents change rarely and every look at a guest reads several of them.
+pub(crate) fn stored(text: &str) -> Rc<Node> {
+    REMEMBERED.with_borrow_mut(|remembered| {
+        if let Some(node) = remembered.get(text) {
+            return Rc::clone(node);
+        }
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        let node = Rc::new(parse(text).unwrap_or_default());
+        remembered.insert(text.to_owned(), Rc::clone(&node));
+        node
+    })
 }
 
 /// Deepest accepted nesting.

@@ -67,7 +67,7 @@ fn state(running: bool) -> &'static str {
 }
 
 fn text_at(domain: &Domain, path: &[&str]) -> String {
-    let node = xml::parse(&domain.xml).unwrap_or_default();
+    let node = xml::stored(&domain.xml);
     node.at(path)
         .map(|node| node.text.clone())
         .unwrap_or_default()
@@ -141,7 +141,7 @@ fn dump(name: &str, domain: &Domain, live: bool) -> String {
 }
 
 fn devices(domain: &Domain) -> Vec<Node> {
-    let node = xml::parse(&domain.xml).unwrap_or_default();
+    let node = xml::stored(&domain.xml);
     node.child("devices")
         .map(|devices| devices.children.clone())
         .unwrap_or_default()

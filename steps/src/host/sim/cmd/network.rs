@@ -57,7 +57,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>, verb: &str) -> Reply {
 }
 
 fn uuid(network: &Network) -> String {
-    let node = xml::parse(&network.xml).unwrap_or_default();
+    let node = xml::stored(&network.xml);
     node.at(&["uuid"])
         .map(|node| node.text.clone())
         .unwrap_or_default()
@@ -114,7 +114,7 @@ fn dump(draft: &Draft<'_>, name: &str, network: &Network, inactive: bool) -> Str
 
 /// Bridge, address and prefix length.
 pub(super) fn bridge_and_address(network: &Network) -> Option<(String, String, u8)> {
-    let node = xml::parse(&network.xml).ok()?;
+    let node = xml::stored(&network.xml);
     let bridge = node.child("bridge")?.attr("name")?.to_owned();
     let ip = node.child("ip")?;
     let prefix = match (ip.attr("prefix"), ip.attr("netmask")) {
@@ -339,7 +339,7 @@ pub(super) fn forget_all(draft: &mut Draft<'_>) {
 
 /// Reserved or leased address of a MAC in a network, with the host's name if it is reserved.
 pub(super) fn address_for(network: &Network, mac: &str) -> Option<(String, Option<String>)> {
-    let node = xml::parse(&network.xml).ok()?;
+    let node = xml::stored(&network.xml);
     let dhcp = node.at(&["ip", "dhcp"])?;
     let reserved = dhcp.all("host").find(|host| {
         host.attr("mac")
