@@ -2,6 +2,7 @@
 
 use wiab_engine::event::Recorded;
 use wiab_engine::id::RunId;
+use wiab_journal::JournalError;
 use wiab_journal::live::{Client, LiveItem};
 
 use crate::app::App;
@@ -21,8 +22,8 @@ pub(crate) fn run(app: &App, args: &StatusArgs) -> Result<Code, Problem> {
     let view = store.view(run);
     if args.follow && view.running {
         let id = run.id;
-        let from = store.reader().head().seq + 1;
-        follow(app, &dirs, id, from, &[])?;
+        // From the beginning: what has happened so far comes first.
+        follow(app, &dirs, id, 1, &[])?;
         return Ok(Code::Ok);
     }
     app.printer.json(&status::json(&view));
@@ -87,6 +88,10 @@ pub(crate) fn follow(
     match (broken, result) {
         (Some(problem), _) => Err(problem),
         (None, Ok(())) => Ok(()),
+        (None, Err(JournalError::Live { what })) => {
+            app.printer.note(&format!("nothing more to follow: {what}"));
+            Ok(())
+        }
         (None, Err(error)) => Err(store::problem(&error, &app.suffix())),
     }
 }
