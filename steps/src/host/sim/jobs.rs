@@ -156,6 +156,7 @@ impl SimHost {
             line: None,
         })
         .await
+        .map(drop)
     }
 
     pub(super) async fn state_of_job(&self, id: &JobId) -> Result<JobState, HostError> {
