@@ -221,7 +221,8 @@ fn every_kind_is_written_and_read_as_released() {
     let mut lines = String::new();
     for event in samples() {
         let body = codec::encode(&event).unwrap();
-        lines += &format!("{} {} {}\n", event.kind(), event.name(), hex(&body));
+        let kind = event.kind().to_string();
+        lines.extend([&kind, " ", event.name(), " ", &hex(&body), "\n"]);
         assert_eq!(codec::decode(event.kind(), &body).unwrap(), event);
         if let Some(stored) = released.get(&event.kind()) {
             assert_eq!(

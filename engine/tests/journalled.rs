@@ -17,11 +17,14 @@ use wiab_journal::{Journal, Options};
 const RUN: RunId = RunId([3; 16]);
 
 /// Notes who was applied; says a line as evidence; fails where asked.
+/// A step, and where the wish to stop goes when it runs.
+type StopAt = Option<(String, mpsc::Sender<Stop>)>;
+
 #[derive(Debug, Clone, Default)]
 struct Notes {
     applied: Arc<Mutex<Vec<String>>>,
     fail_once: Arc<Mutex<Option<String>>>,
-    stop_at: Arc<Mutex<Option<(String, mpsc::Sender<Stop>)>>>,
+    stop_at: Arc<Mutex<StopAt>>,
     probes: Arc<AtomicU32>,
 }
 
@@ -170,39 +173,36 @@ fn drive(
         progress: None,
         observer: None,
     };
-    let runner = match fresh {
-        Some(plan) => {
-            let limits = Limits {
-                width: 4,
-                on_failure: OnFailure::Keep,
-                fail_fast: false,
-            };
-            let (host, tool, command_line) = (String::new(), String::new(), String::new());
-            Runner::fresh(
-                RUN,
-                RunOpened {
-                    plan,
-                    limits,
-                    host,
-                    tool,
-                    command_line,
-                },
-                world,
-            )
-        }
-        None => {
-            let state = installation(journal.frames(1))
-                .unwrap()
-                .run(RUN)
-                .unwrap()
-                .state
-                .clone();
-            let resumed = RunResumed {
-                tool: String::new(),
-                command_line: String::new(),
-            };
-            Runner::resume(RUN, state, vec![resumed.into()], world).unwrap()
-        }
+    let runner = if let Some(plan) = fresh {
+        let limits = Limits {
+            width: 4,
+            on_failure: OnFailure::Keep,
+            fail_fast: false,
+        };
+        let (host, tool, command_line) = (String::new(), String::new(), String::new());
+        Runner::fresh(
+            RUN,
+            RunOpened {
+                plan,
+                limits,
+                host,
+                tool,
+                command_line,
+            },
+            world,
+        )
+    } else {
+        let state = installation(journal.frames(1))
+            .unwrap()
+            .run(RUN)
+            .unwrap()
+            .state
+            .clone();
+        let resumed = RunResumed {
+            tool: String::new(),
+            command_line: String::new(),
+        };
+        Runner::resume(RUN, state, vec![resumed.into()], world).unwrap()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
