@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 
 use crate::report::Report;
 use crate::watch::Watch;
-use crate::{Outcome, STEPS, stats};
+use crate::{Outcome, stats};
+
+/// Resources of the chain; terraform's cost of each grows with their number.
+const RESOURCES: usize = 200;
 
 fn command(program: &str) -> Command {
     #[expect(
@@ -73,7 +76,7 @@ pub(crate) fn sqlite_step_us(dir: &Path, steps: usize) -> Outcome<Result<f64, St
 
 /// A chain of `terraform_data` resources, applied once; the provider is built in, so nothing is downloaded.
 pub(crate) fn terraform(dir: &Path, report: &mut Report) -> Outcome<()> {
-    let what = format!("chain of {STEPS} `terraform_data`");
+    let what = format!("chain of {RESOURCES} `terraform_data`");
     if let Err(missing) = installed("terraform") {
         report.missing(&what, &missing);
         return Ok(());
@@ -81,7 +84,7 @@ pub(crate) fn terraform(dir: &Path, report: &mut Report) -> Outcome<()> {
     let dir = dir.join("terraform");
     fs_err::create_dir(&dir)?;
     let mut text = String::from("resource \"terraform_data\" \"s0\" {}\n");
-    for number in 1..STEPS {
+    for number in 1..RESOURCES {
         writeln!(
             text,
             "resource \"terraform_data\" \"s{number}\" {{ depends_on = [terraform_data.s{}] }}",
@@ -91,15 +94,15 @@ pub(crate) fn terraform(dir: &Path, report: &mut Report) -> Outcome<()> {
     fs_err::write(dir.join("main.tf"), text)?;
     let run = |args: &[&str]| -> Outcome<f64> {
         let watch = Watch::start();
-        let status = command("terraform")
+        let output = command("terraform")
             .current_dir(&dir)
             .env("CHECKPOINT_DISABLE", "1")
             .args(args)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()?;
-        if !status.success() {
-            return Err(format!("terraform {args:?} ended with {status}").into());
+            .output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(format!("terraform {args:?} ended with {}: {said}", output.status).into());
         }
         Ok(watch.ms())
     };
@@ -110,7 +113,7 @@ pub(crate) fn terraform(dir: &Path, report: &mut Report) -> Outcome<()> {
         format!(
             "{:.1} s, {:.0} µs a resource, plan included",
             ms / 1e3,
-            ms * 1e3 / stats::real(STEPS as u64)
+            ms * 1e3 / stats::real(RESOURCES as u64)
         ),
     );
     Ok(())
