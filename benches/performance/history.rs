@@ -103,7 +103,7 @@ pub(crate) fn verify(dir: &Path, report: &mut Report) -> Outcome<()> {
     let events = history(&plan, 4_999);
     let journal = Journal::open(&dir, engine::options())?;
     let watch = Watch::start();
-    for number in 0..100_u8 {
+    for number in 1..=100_u8 {
         write(&journal, RunId([number; 16]), &events)?;
     }
     let count = journal.head().seq;
