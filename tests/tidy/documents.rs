@@ -166,9 +166,11 @@ fn every_exit_code_is_documented() {
 #[test]
 fn every_configuration_key_is_documented() {
     let (document, source) = (read("docs/configuration.md"), read("src/config/schema.rs"));
-    let keys: Vec<String> = source
-        .split("    key(\n")
-        .skip(1)
+    // The table is written as calls of `key(…)` or as `Key { path: … }`; the path is the first text of an entry.
+    let entries = ["    key(\n", "    Key {\n        path:"];
+    let keys: Vec<String> = entries
+        .iter()
+        .flat_map(|entry| source.split(entry).skip(1))
         .filter_map(|rest| rest.split('"').nth(1))
         .map(ToOwned::to_owned)
         .collect();
