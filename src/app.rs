@@ -119,14 +119,8 @@ impl App {
 
     /// `user@machine`.
     pub(crate) fn owner(&self) -> String {
-        let user = self
-            .env
-            .get("USER")
-            .or_else(|| self.env.get("LOGNAME"))
-            .map_or_else(
-                || format!("uid{}", rustix::process::getuid().as_raw()),
-                str::to_owned,
-            );
+        // The account that acts, not what the environment calls it.
+        let user = wiab_journal::login_name();
         let machine = rustix::system::uname();
         format!("{user}@{}", machine.nodename().to_string_lossy())
     }
