@@ -113,12 +113,12 @@ impl App {
     }
 
     /// Who writes into the journal: `user@machine` and process id.
-    pub(crate) fn actor(&self) -> String {
-        format!("{} {}", self.owner(), std::process::id())
+    pub(crate) fn actor() -> String {
+        format!("{} {}", Self::owner(), std::process::id())
     }
 
     /// `user@machine`.
-    pub(crate) fn owner(&self) -> String {
+    pub(crate) fn owner() -> String {
         // The account that acts, not what the environment calls it.
         let user = wiab_journal::login_name();
         let machine = rustix::system::uname();

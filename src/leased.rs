@@ -33,14 +33,13 @@ pub(crate) struct Leased {
 impl Leased {
     /// Takes the lease. When it is lost later, running steps are stopped through `stops`.
     pub(crate) async fn take(
-        app: &App,
         dirs: &Dirs,
         machine: &Machine,
         stops: mpsc::Sender<Stop>,
     ) -> Result<Self, Problem> {
         let node = rustix::system::uname();
         let who = Holder {
-            owner: app.owner(),
+            owner: App::owner(),
             host: node.nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
             born: born(std::process::id()).unwrap_or_default(),
