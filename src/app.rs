@@ -113,20 +113,14 @@ impl App {
     }
 
     /// Who writes into the journal: `user@machine` and process id.
-    pub(crate) fn actor(&self) -> String {
-        format!("{} {}", self.owner(), std::process::id())
+    pub(crate) fn actor() -> String {
+        format!("{} {}", Self::owner(), std::process::id())
     }
 
     /// `user@machine`.
-    pub(crate) fn owner(&self) -> String {
-        let user = self
-            .env
-            .get("USER")
-            .or_else(|| self.env.get("LOGNAME"))
-            .map_or_else(
-                || format!("uid{}", rustix::process::getuid().as_raw()),
-                str::to_owned,
-            );
+    pub(crate) fn owner() -> String {
+        // The account that acts, not what the environment calls it.
+        let user = wiab_journal::login_name();
         let machine = rustix::system::uname();
         format!("{user}@{}", machine.nodename().to_string_lossy())
     }

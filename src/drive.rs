@@ -64,7 +64,7 @@ impl Drive<'_> {
             clock: Arc::clone(&self.machine.clock),
             mode: app.mode(),
             run: self.run,
-            actor: app.actor(),
+            actor: App::actor(),
             usual_ms: self.usual_ms.clone(),
             width: app.width(),
         });
@@ -78,14 +78,14 @@ impl Drive<'_> {
             sender.clone(),
         )
         .map_err(|error| Problem::from_error(Code::Failure, "signals cannot be caught", &error))?;
-        let leased = Leased::take(app, self.dirs, self.machine, sender).await?;
+        let leased = Leased::take(self.dirs, self.machine, sender).await?;
         let world = World {
             steps: self.machine.steps(),
             clock: Arc::clone(&self.machine.clock),
             log: Arc::new(JournalLog {
                 journal: self.journal.clone(),
                 run: self.run,
-                actor: app.actor(),
+                actor: App::actor(),
                 clock: Arc::clone(&self.machine.clock),
             }),
             scrub: Arc::new(NoSecrets),

@@ -16,6 +16,9 @@ use crate::machine::Machine;
 use crate::problem::{Problem, chain};
 use crate::ui::time;
 
+/// How long a holder that was killed may take to be gone: this often, this many milliseconds apart.
+const DYING_TRIES: u32 = 20;
+const DYING_MS: u64 = 100;
 /// Seconds between renewals.
 const RENEW_S: u64 = 30;
 
@@ -30,28 +33,28 @@ pub(crate) struct Leased {
 impl Leased {
     /// Takes the lease. When it is lost later, running steps are stopped through `stops`.
     pub(crate) async fn take(
-        app: &App,
         dirs: &Dirs,
         machine: &Machine,
         stops: mpsc::Sender<Stop>,
     ) -> Result<Self, Problem> {
         let node = rustix::system::uname();
         let who = Holder {
-            owner: app.owner(),
+            owner: App::owner(),
             host: node.nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
+            born: born(std::process::id()).unwrap_or_default(),
             installation: dirs.name(),
         };
         let now_ms = machine.clock.wall_ms();
         let shared = LeaseFile::new(Arc::clone(&machine.host), LEASE_PATH, true);
-        let (file, lease) = match shared.acquire(&who, now_ms, &alive).await {
+        let (file, lease) = match acquire(&shared, &who, now_ms).await {
             Ok(lease) => (shared, lease),
             Err(LeaseError::Host(HostError::Denied { why })) => {
                 // Without root only this user's own runs can be kept apart; steps that need root will say so.
                 tracing::warn!(why, "no machine-wide lease");
                 let path = dirs.home.join("lease.json").display().to_string();
                 let own = LeaseFile::new(Arc::clone(&machine.host), path, false);
-                let lease = own.acquire(&who, now_ms, &alive).await.map_err(refused)?;
+                let lease = acquire(&own, &who, now_ms).await.map_err(refused)?;
                 (own, lease)
             }
             Err(error) => return Err(refused(error)),
@@ -106,9 +109,39 @@ async fn renew(
     }
 }
 
-/// Whether a process of this machine lives.
-fn alive(pid: u32) -> bool {
-    std::path::Path::new("/proc").join(pid.to_string()).exists()
+/// Takes the lease. Its holder may have been killed a moment ago and still be on its way out, so a process of this machine
+/// that worked on this installation, whose journal is ours by now, is given a moment.
+async fn acquire(file: &LeaseFile, who: &Holder, now_ms: u64) -> Result<Lease, LeaseError> {
+    let mut ticks = tokio::time::interval(Duration::from_millis(DYING_MS));
+    for _ in 0..DYING_TRIES {
+        ticks.tick().await;
+        match file.acquire(who, now_ms, &alive).await {
+            Err(LeaseError::Held { lease })
+                if lease.holder.host == who.host
+                    && lease.holder.installation == who.installation => {}
+            other => return other,
+        }
+    }
+    file.acquire(who, now_ms, &alive).await
+}
+
+/// Whether a holder on this machine lives.
+fn alive(holder: &Holder) -> bool {
+    born(holder.pid).is_some_and(|born| holder.born.is_empty() || born == holder.born)
+}
+
+/// When a living process was born: its start time and the machine's boot; `None` if there is none, or it has ended and was
+/// only not collected yet (proc(5), `/proc/pid/stat`, fields 3 and 22).
+fn born(pid: u32) -> Option<String> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return None;
+    }
+    let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(format!("{} {}", fields.get(19)?, boot.trim()))
 }
 
 fn refused(error: LeaseError) -> Problem {

@@ -41,6 +41,6 @@ pub use frame::FrameError;
 pub use journal::{Appended, Journal};
 pub use lock::Holder;
 pub use opening::Opening;
-pub use options::Options;
+pub use options::{Options, login_name};
 pub use reader::{Reader, Source};
 pub use types::{Batch, Entry, Frame, Hash, Render, RunKey};

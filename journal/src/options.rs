@@ -82,7 +82,7 @@ fn wall_ms() -> u64 {
 }
 
 /// The login name of this process's user, from `/etc/passwd`; `uid N` when it is not listed there.
-fn login_name() -> String {
+pub fn login_name() -> String {
     let uid = rustix::process::getuid().as_raw().to_string();
     let listed = fs_err::read_to_string("/etc/passwd").unwrap_or_default();
     let name = listed.lines().find_map(|line| {

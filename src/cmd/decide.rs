@@ -136,7 +136,7 @@ fn append(app: &App, journal: &Journal, run: &Run, event: &Event) -> Result<(), 
     let batch = Batch {
         run: run.id.0,
         time_ms: crate::clock::wall_ms(),
-        actor: app.actor(),
+        actor: App::actor(),
         entries: vec![Entry {
             kind: event.kind(),
             body,

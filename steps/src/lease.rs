@@ -27,6 +27,9 @@ pub struct Holder {
     pub host: String,
     /// Process there.
     pub pid: u32,
+    /// When that process was born, and in which boot of its machine: a process number alone is used again.
+    #[serde(default)]
+    pub born: String,
     /// The installation that it works on.
     pub installation: String,
 }
@@ -133,19 +136,19 @@ impl LeaseFile {
     }
 
     /// Takes the lease if nobody holds it, or if its holder was this installation's process on this machine and is dead.
-    /// `alive` tells whether a process of this machine lives; a lease of our own process number is never ours, and dead.
+    /// `alive` tells whether a holder on this machine lives; a lease of our own process number is never ours, and dead.
     pub async fn acquire(
         &self,
         who: &Holder,
         now_ms: u64,
-        alive: &(dyn Fn(u32) -> bool + Send + Sync),
+        alive: &(dyn Fn(&Holder) -> bool + Send + Sync),
     ) -> Result<Lease, LeaseError> {
         for _ in 0..CHAIN_MAX {
             let current = self.look().await?;
             if let Some(lease) = &current {
                 let holder = &lease.holder;
                 let ours = holder.installation == who.installation && holder.host == who.host;
-                let dead = holder.pid == who.pid || !alive(holder.pid);
+                let dead = holder.pid == who.pid || !alive(holder);
                 if !(ours && dead) {
                     return Err(LeaseError::Held {
                         lease: Box::new(lease.clone()),

@@ -67,7 +67,7 @@ impl CloudinitSeed {
         format!("{}/{name}", self.dir.trim_end_matches('/'))
     }
 
-    /// All files of the step and whether they are root's; the record of the digest is the last one written.
+    /// All files of the step and whether they are root's; the image is the last one put in its place.
     fn files(&self) -> [(String, bool); 5] {
         [
             (self.file("user-data"), false),
@@ -138,9 +138,29 @@ impl CloudinitSeed {
         }))
     }
 
-    async fn recorded(&self, sh: Shell<'_>) -> Result<Option<String>, Failure> {
+    async fn recorded(&self, sh: Shell<'_>) -> Result<Option<Recorded>, Failure> {
         let bytes = sh.read(&self.file("seed.digest"), false).await?;
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
+        Ok(bytes.map(|bytes| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let mut words = text.split_whitespace().map(str::to_owned);
+            Recorded {
+                docs: words.next().unwrap_or_default(),
+                iso: words.next().unwrap_or_default(),
+            }
+        }))
+    }
+
+    fn part(&self) -> String {
+        self.file("seed.iso.part")
+    }
+
+    /// SHA-256 of an image; `None` if it is not there.
+    async fn sum(&self, sh: Shell<'_>, path: &str) -> Result<Option<String>, Failure> {
+        if !exists(sh, path).await? {
+            return Ok(None);
+        }
+        let output = sh.ok(&cmd(["sha256sum", "--", path], true)).await?;
+        Ok(output.text().split_whitespace().next().map(str::to_owned))
     }
 
     fn receipt(&self, docs: &Docs) -> Receipt {
@@ -165,18 +185,27 @@ impl CloudinitSeed {
         Ok(())
     }
 
-    async fn make_iso(&self, sh: Shell<'_>) -> Result<(), Failure> {
-        let part = self.file("seed.iso.part");
+    /// Makes the image beside its place and records what it is, so that one move completes the step.
+    async fn make_iso(&self, sh: Shell<'_>, docs: &Docs) -> Result<(), Failure> {
+        let part = self.part();
         let network = format!("--network-config={}", self.file("network-config"));
         let (user_data, meta_data) = (self.file("user-data"), self.file("meta-data"));
         let argv = ["cloud-localds", &network, &part, &user_data, &meta_data];
         sh.ok(&Cmd::new(argv).root()).await?;
         // The directory is closed to others (0700) until the mode is right.
         sh.ok(&cmd(["chmod", "0600", "--", &part], true)).await?;
-        sh.ok(&cmd(["mv", "-f", "--", &part, &self.iso], true))
-            .await
-            .map(drop)
+        let sum = self.sum(sh, &part).await?.unwrap_or_default();
+        let line = format!("{} {sum}\n", docs.digest);
+        let record = self.file("seed.digest");
+        sh.write(&record, line.as_bytes(), &Meta::user(0o600)).await
     }
+}
+
+/// What `seed.digest` says: the digest of the documents, and the SHA-256 of the image made of them.
+#[derive(Debug, Default)]
+struct Recorded {
+    docs: String,
+    iso: String,
 }
 
 fn cmd<const N: usize>(argv: [&str; N], root: bool) -> Cmd {
@@ -188,7 +217,7 @@ impl Kind for CloudinitSeed {
     const NAME: &'static str = "cloudinit.seed/1";
     const ABOUT: About = About {
         purpose: "A VM boots with its name, its user and host keys that are known beforehand.",
-        probe: "Compares the digest of the documents with the recorded one and looks for the image.",
+        probe: "Compares the digest of the documents, and the image's own, with the recorded ones.",
         effect: "Writes user-data, meta-data and network-config (0600) and makes the image with `cloud-localds`.",
         undo: "Removes what it made, or puts the old files back.",
     };
@@ -223,9 +252,14 @@ impl Act for CloudinitSeed {
             return Ok(Probe::Absent);
         };
         Ok(match (iso, recorded) {
-            (true, Some(found)) if found == docs.digest => Probe::Satisfied(self.receipt(&docs)),
-            (_, Some(found)) if found != docs.digest => Probe::Drifted {
-                diff: format!("- content {found}\n+ content {}", docs.digest),
+            (_, Some(found)) if found.docs != docs.digest => Probe::Drifted {
+                diff: format!("- content {}\n+ content {}", found.docs, docs.digest),
+            },
+            (true, Some(found)) if self.sum(sh, &self.iso).await?.as_ref() == Some(&found.iso) => {
+                Probe::Satisfied(self.receipt(&docs))
+            }
+            (true, Some(_)) => Probe::Partial {
+                what: format!("{} is not the image that was recorded", self.iso),
             },
             (false, _) => Probe::Partial {
                 what: format!("{} is missing", self.iso),
@@ -244,7 +278,7 @@ impl Act for CloudinitSeed {
             }
         }
         let recorded = self.recorded(sh).await?.unwrap_or_default();
-        let short: String = recorded.chars().take(12).collect();
+        let short: String = recorded.docs.chars().take(12).collect();
         Ok(Image {
             suffix: format!(".before-{short}"),
             existed,
@@ -256,8 +290,13 @@ impl Act for CloudinitSeed {
             Failure::clean(format!("the host key {} is missing", self.host_key_path))
                 .hint("run the step that makes it (`ssh.hostkey:…`) again")
         })?;
-        let current = self.recorded(sh).await?.as_ref() == Some(&docs.digest);
-        if current && exists(sh, &self.iso).await? {
+        let recorded = self
+            .recorded(sh)
+            .await?
+            .filter(|found| found.docs == docs.digest);
+        if let Some(found) = &recorded
+            && self.sum(sh, &self.iso).await?.as_ref() == Some(&found.iso)
+        {
             return Ok(self.receipt(&docs));
         }
         if image.existed.contains(&self.iso) && !image.existed.contains(&self.file("seed.digest")) {
@@ -276,23 +315,24 @@ impl Act for CloudinitSeed {
             ("meta-data", &docs.meta_data),
             ("network-config", &docs.network_config),
         ];
-        for (name, text) in documents {
-            sh.write(&self.file(name), text.as_bytes(), &Meta::user(0o600))
-                .await?;
+        let made = match &recorded {
+            Some(found) => self.sum(sh, &self.part()).await?.as_ref() == Some(&found.iso),
+            None => false,
+        };
+        if !made {
+            for (name, text) in documents {
+                sh.write(&self.file(name), text.as_bytes(), &Meta::user(0o600))
+                    .await?;
+            }
+            self.make_iso(sh, &docs).await?;
         }
-        self.make_iso(sh).await?;
-        let line = format!("{}\n", docs.digest);
-        sh.write(
-            &self.file("seed.digest"),
-            line.as_bytes(),
-            &Meta::user(0o600),
-        )
-        .await?;
+        sh.ok(&cmd(["mv", "-f", "--", &self.part(), &self.iso], true))
+            .await?;
         Ok(self.receipt(&docs))
     }
 
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
-        sh.remove(&self.file("seed.iso.part"), true).await?;
+        sh.remove(&self.part(), true).await?;
         for (path, root) in self.files() {
             let kept = format!("{path}{}", image.suffix);
             sh.remove(&format!("{kept}.part"), root).await?;

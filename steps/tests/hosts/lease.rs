@@ -10,6 +10,7 @@ use super::{block, sim};
 
 fn holder(host: &str, pid: u32, installation: &str) -> Holder {
     Holder {
+        born: String::new(),
         owner: format!("demo@{host}"),
         host: host.to_owned(),
         pid,
@@ -27,7 +28,7 @@ fn one_holder_at_a_time() {
         let host = sim(Machine::fresh());
         let before = host.canonical_state();
         let lease = file(&host);
-        let (alive, dead) = (|_| true, |_| false);
+        let (alive, dead) = (|_: &Holder| true, |_: &Holder| false);
         let a = holder("ops1", 100, "i1");
         let first = lease.acquire(&a, 1_000, &alive).await.unwrap();
         assert_eq!(first.token, 1_000);
