@@ -151,12 +151,18 @@ pub(crate) fn put(
     let mut heads: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut pieces = sled::Batch::default();
     let mut waiting = 0;
+    let mut previous = None;
     for (seq, bytes) in frames {
         let mut chunks = bytes.chunks(PIECE_BYTES);
         let head = chunks.next().unwrap_or_default();
+        // The frames of a row are numbered on from its key; after a gap (recovery leaves them) a new row begins.
+        let follows = previous.is_some_and(|previous: u64| previous.checked_add(1) == Some(*seq));
+        previous = Some(*seq);
         match heads.last_mut() {
             // Never quite full: a full row announces pieces.
-            Some((_, row)) if row.len() + head.len() < PIECE_BYTES => row.extend_from_slice(head),
+            Some((_, row)) if follows && row.len() + head.len() < PIECE_BYTES => {
+                row.extend_from_slice(head);
+            }
             Some(_) | None => heads.push((*seq, head.to_vec())),
         }
         for (number, chunk) in (1_u16..).zip(chunks) {
