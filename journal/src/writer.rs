@@ -184,7 +184,7 @@ fn check(batch: &Batch) -> Result<(), String> {
     Ok(())
 }
 
-/// Record, then copies, then everybody who waits.
+/// Record, then everybody who waits, then the copies: they are derived, and completed at the next opening if need be.
 fn commit(group: Group, store: &Store, shared: &Shared, copies: &mut Copies) {
     if let Err(error) = store.put(&group.rows) {
         let why = shared.poison.get_or_init(|| error.chain()).clone();
@@ -195,7 +195,6 @@ fn commit(group: Group, store: &Store, shared: &Shared, copies: &mut Copies) {
         shared.pulse.beat();
         return;
     }
-    copies.append(&group.frames, &shared.options);
     {
         let mut catalog = shared
             .catalog
@@ -208,5 +207,6 @@ fn commit(group: Group, store: &Store, shared: &Shared, copies: &mut Copies) {
     for (appended, done) in group.waiting {
         done(Ok(appended));
     }
+    copies.append(&group.frames, &shared.options);
     shared.pulse.beat();
 }
