@@ -231,8 +231,9 @@ fn decisions_are_events_with_an_author() {
         "{resumed:#?}"
     );
     let log = site.ok(&["journal", "show", "latest", "--json"]).stdout;
+    assert!(!log.contains("\"actor\":\"\""), "{log}");
     assert!(
-        log.contains("\"event\":\"OperatorDecided\"") && log.contains("op@"),
+        log.contains("\"event\":\"OperatorDecided\"") && log.contains("\"note\":\"not here\""),
         "{log}"
     );
 }
