@@ -4,3 +4,4 @@ pub mod catalogue;
 pub mod host;
 pub mod kind;
 pub mod kinds;
+pub mod secrets;

@@ -69,6 +69,24 @@ impl<'a> Shell<'a> {
         }
     }
 
+    /// Runs a looking command whose standard output holds secrets: that output enters neither the transcript nor the
+    /// progress stream. `None` when the program is not installed.
+    pub async fn secret(&self, cmd: &Cmd) -> Result<Option<Output>, Failure> {
+        match self.host.run(cmd, &self.cx.cancel, &|_| {}).await {
+            Ok(output) => {
+                self.cx.evidence.push(&format!(
+                    "$ {}\n(output withheld: it holds secrets)\n{}\n→ {}\n",
+                    cmd.argv.join(" "),
+                    output.error_text(),
+                    output.code
+                ));
+                Ok(Some(output))
+            }
+            Err(HostError::NoProgram { .. }) => Ok(None),
+            Err(error) => Err(host_failure(&error)),
+        }
+    }
+
     /// Reads a file; its content does not enter the transcript.
     pub async fn read(&self, path: &str, root: bool) -> Result<Option<Vec<u8>>, Failure> {
         self.host
