@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
+use wiab_engine::outcome::{Failure, Probe, Receipt, Residue, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::secrets_sealed::read_set;
@@ -133,7 +133,14 @@ impl Act for SecretsRendered {
     async fn apply(&self, sh: Shell<'_>, old: &Vec<Option<OldFile>>) -> Result<Receipt, Failure> {
         let set = self.set(sh).await?;
         for (target, old) in self.with(old) {
-            target.apply(sh, &set, old).await?;
+            target.check(sh, &set, old).await?;
+        }
+        for (target, old) in self.with(old) {
+            let written = target.apply(sh, &set, old).await;
+            written.map_err(|failure| Failure {
+                residue: Residue::Dirty,
+                ..failure
+            })?;
         }
         Ok(self.receipt())
     }

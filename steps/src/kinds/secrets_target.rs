@@ -97,21 +97,43 @@ impl Target {
         }))
     }
 
-    pub(super) async fn apply(
+    /// Looks whether the file can be written; to be asked of all files before the first is written.
+    pub(super) async fn check(
         &self,
         sh: Shell<'_>,
         set: &SealedSet,
         old: Option<&OldFile>,
     ) -> Result<(), Failure> {
-        let Some((content, stat)) = self.read(sh).await? else {
-            require_directory(sh, &self.path).await?;
-            return self.write(sh, self.form.render(set).as_bytes()).await;
+        let Some((content, _)) = self.read(sh).await? else {
+            return require_directory(sh, &self.path).await;
         };
         let difference = self
             .form
             .compare(set, &content)
             .map_err(|error| self.foreign(&format!("is {error}")))?;
         if difference.wrong.is_empty() {
+            return Ok(());
+        }
+        if !content.starts_with(HEADER.as_bytes()) && !difference.foreign.is_empty() {
+            let paths = shown(&difference.foreign);
+            return Err(self.foreign(&format!("holds values of somebody else: {paths}")));
+        }
+        self.as_captured(&content, old).map(drop)
+    }
+
+    /// Writes the file, unless its values are right already.
+    pub(super) async fn apply(
+        &self,
+        sh: Shell<'_>,
+        set: &SealedSet,
+        old: Option<&OldFile>,
+    ) -> Result<(), Failure> {
+        let rendered = self.form.render(set);
+        let Some((content, stat)) = self.read(sh).await? else {
+            return self.write(sh, rendered.as_bytes()).await;
+        };
+        let difference = self.form.compare(set, &content);
+        if difference.is_ok_and(|difference| difference.wrong.is_empty()) {
             return match stat.mode {
                 SECRET_MODE => Ok(()),
                 // As root's private file it could not be read any more.
@@ -119,12 +141,12 @@ impl Target {
                 _ => chmod(sh, &self.path, SECRET_MODE).await,
             };
         }
-        if !content.starts_with(HEADER.as_bytes()) && !difference.foreign.is_empty() {
-            let paths = shown(&difference.foreign);
-            return Err(self.foreign(&format!("holds values of somebody else: {paths}")));
+        let old = self.as_captured(&content, old)?;
+        if self.kept(sh, old).await?.is_none() {
+            sh.write(&old.kept_as, &content, &Meta::user(SECRET_MODE))
+                .await?;
         }
-        self.keep(sh, &content, old).await?;
-        self.write(sh, self.form.render(set).as_bytes()).await
+        self.write(sh, rendered.as_bytes()).await
     }
 
     async fn write(&self, sh: Shell<'_>, content: &[u8]) -> Result<(), Failure> {
@@ -142,29 +164,24 @@ impl Target {
             ))
     }
 
-    /// Keeps the content that is about to be replaced, if it is the captured one.
-    async fn keep(
+    /// What was captured, if it is the content that is about to be replaced.
+    fn as_captured<'a>(
         &self,
-        sh: Shell<'_>,
         content: &[u8],
-        old: Option<&OldFile>,
-    ) -> Result<(), Failure> {
-        let Some(old) = old.filter(|old| old.digest == digest(content)) else {
-            return Err(Failure::clean(format!(
-                "{} was changed by somebody else while the run was going",
-                self.path
-            ))
-            .ask()
-            .hint(format!(
-                "put it back as it was, or move it away, then decide `retry`: {}",
-                self.path
-            )));
-        };
-        if self.kept(sh, old).await?.is_some() {
-            return Ok(());
-        }
-        sh.write(&old.kept_as, content, &Meta::user(SECRET_MODE))
-            .await
+        old: Option<&'a OldFile>,
+    ) -> Result<&'a OldFile, Failure> {
+        old.filter(|old| old.digest == digest(content))
+            .ok_or_else(|| {
+                Failure::clean(format!(
+                    "{} was changed by somebody else while the run was going",
+                    self.path
+                ))
+                .ask()
+                .hint(format!(
+                    "put {0} back as it was, or move it away: mv {0} {0}.old; then decide `retry`",
+                    self.path
+                ))
+            })
     }
 
     /// The kept content, if it is whole.
@@ -192,10 +209,9 @@ impl Target {
             // Also takes a temporary file away that a write cut short may have left.
             (None, None) => sh.remove(&self.path, false).await.map(drop),
             (Some(_), None) if ours => sh.remove(&self.path, false).await.map(drop),
-            (Some((content, stat)), Some(old)) if digest(&content) == old.digest => {
-                if (stat.mode, &stat.owner) != (old.mode, &old.owner) {
-                    self.restore(sh, &content, old).await?;
-                }
+            // Written once more, for mode and owner, and because a write cut short may have left a temporary file.
+            (Some((content, _)), Some(old)) if digest(&content) == old.digest => {
+                self.restore(sh, &content, old).await?;
                 sh.remove(&old.kept_as, false).await.map(drop)
             }
             (_, Some(old)) if ours => {
@@ -209,8 +225,7 @@ impl Target {
                 self.restore(sh, &kept, old).await?;
                 sh.remove(&old.kept_as, false).await.map(drop)
             }
-            (Some(_), _) => Err(self.changed()),
-            (None, Some(_)) => Err(self.changed()),
+            (_, Some(_)) | (Some(_), None) => Err(self.changed()),
         }
     }
 

@@ -1,0 +1,200 @@
+//! `wiab apply`: a new run, a saved plan, or the rest of a run.
+
+use wiab_engine::event::{Limits, OnFailure, RunOpened};
+use wiab_engine::id::RunId;
+use wiab_engine::installation::Installation;
+use wiab_engine::plan::Plan;
+use wiab_engine::runner::Runner;
+use wiab_engine::survey::Survey;
+
+use crate::app::App;
+use crate::cli::{ApplyArgs, OnFailureArg};
+use crate::cmd::Opened;
+use crate::cmd::resume::Resume;
+use crate::config::Config;
+use crate::dirs::Dirs;
+use crate::drive::{self, Drive};
+use crate::exit::Code;
+use crate::machine::Machine;
+use crate::problem::Problem;
+use crate::saved::SavedPlan;
+use crate::screen::{journal, plan as screen_plan};
+use crate::{setup, store};
+
+/// Applies.
+pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
+    let mut flags = flags(args);
+    let saved = args.plan_file.as_deref().map(SavedPlan::read).transpose()?;
+    if let Some(saved) = &saved {
+        flags.push(("host", saved.host.clone(), "the saved plan"));
+        flags.push(("name", saved.installation.clone(), "the saved plan"));
+    }
+    let config = app.config(&flags)?;
+    let plan = match &saved {
+        Some(saved) => saved.plan.clone(),
+        None => setup::plan(&config)?,
+    };
+    let dirs = app.dirs(&config)?;
+    crate::crash::locate(&dirs.crash(), &app.command_line);
+    app.printer.json_version();
+    let opened = super::open_existing(app, &dirs)?;
+    let job = Job {
+        app,
+        config: &config,
+        dirs: &dirs,
+    };
+    let runtime = drive::runtime()?;
+    let code = match (&args.resume, opened) {
+        (Some(run), Some(opened)) => {
+            let (journal, runs) = &opened;
+            let resume = Resume {
+                app,
+                config: &config,
+                dirs: &dirs,
+                journal,
+                runs,
+            };
+            runtime.block_on(resume.go(run, args.if_changed, &plan))
+        }
+        (Some(_), None) => Err(nothing_at_all(app)),
+        (None, opened) => {
+            let approved = saved.map(|saved| saved.survey);
+            runtime.block_on(job.fresh(opened, args.yes, plan, approved))
+        }
+    }?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    app.printer.json_exit(code);
+    Ok(code)
+}
+
+fn nothing_at_all(app: &App) -> Problem {
+    let problem = store::no_runs(app);
+    Problem {
+        cause: format!("nothing to resume: {}", problem.cause),
+        ..problem
+    }
+}
+
+fn flags(args: &ApplyArgs) -> Vec<(&'static str, String, &'static str)> {
+    let mut flags = Vec::new();
+    if let Some(width) = args.width {
+        flags.push(("run.width", width.to_string(), "--width"));
+    }
+    if let Some(on_failure) = args.on_failure {
+        let word = match on_failure {
+            OnFailureArg::Keep => "keep",
+            OnFailureArg::Rollback => "rollback",
+        };
+        flags.push(("run.on_failure", word.to_owned(), "--on-failure"));
+    }
+    if args.fail_fast {
+        flags.push(("run.fail_fast", "true".to_owned(), "--fail-fast"));
+    }
+    flags
+}
+
+/// What all ways of applying need.
+struct Job<'a> {
+    app: &'a App,
+    config: &'a Config,
+    dirs: &'a Dirs,
+}
+
+impl Job<'_> {
+    fn host(&self) -> String {
+        self.config.text("host").to_owned()
+    }
+
+    /// A new run. With `approved`, what the host looked like when the plan was saved.
+    async fn fresh(
+        &self,
+        opened: Option<Opened>,
+        yes: bool,
+        plan: Plan,
+        approved: Option<Survey>,
+    ) -> Result<Code, Problem> {
+        let app = self.app;
+        let machine = Machine::open(app, self.config, self.dirs)?;
+        let survey = machine.surveyor(None).survey(&plan).await;
+        let (journal, runs) = match opened {
+            Some((journal, runs)) => (Some(journal), runs),
+            None => (None, Installation::default()),
+        };
+        let usual_ms = journal::usual(&plan, &runs);
+        if let Some(approved) = &approved {
+            refuse_stale(app, approved, &survey)?;
+        }
+        let changes = super::plan::show(app, &plan, &survey, &self.host(), &usual_ms);
+        if !changes {
+            app.printer
+                .note("Nothing to do: everything is as wanted. No run was begun.");
+            return Ok(Code::Ok);
+        }
+        if let Some(open) = runs.resumable() {
+            app.printer.warn(&format!(
+                "run {run} was not finished; to go on with it instead:  wiab apply --resume {run}{}",
+                app.suffix(),
+                run = open.id.short()
+            ));
+        }
+        if approved.is_none()
+            && !app
+                .prompt(yes, None)
+                .yes(&app.printer, "Apply this plan?")?
+        {
+            app.printer.important("Nothing was changed.");
+            return Ok(Code::Ok);
+        }
+        let run = RunId(uuid::Uuid::now_v7().into_bytes());
+        let opened = RunOpened {
+            limits: self.limits(),
+            host: self.host(),
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            command_line: app.command_line.clone(),
+            plan,
+        };
+        let journal = match journal {
+            Some(journal) => journal,
+            None => super::open_journal(app, self.dirs)?.0,
+        };
+        let drive = Drive {
+            app,
+            dirs: self.dirs,
+            machine: &machine,
+            journal: &journal,
+            run,
+            usual_ms: drive::usual(&opened.plan, &runs),
+            wanted_rollback: false,
+        };
+        let (_, code) = drive
+            .go(|world| Ok(Runner::fresh(run, opened, world)))
+            .await?;
+        Ok(code)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            width: u32::try_from(self.config.integer("run.width")).unwrap_or(1),
+            on_failure: match self.config.text("run.on_failure") {
+                "rollback" => OnFailure::Rollback,
+                _ => OnFailure::Keep,
+            },
+            fail_fast: self.config.flag("run.fail_fast"),
+        }
+    }
+}
+
+fn refuse_stale(app: &App, approved: &Survey, now: &Survey) -> Result<(), Problem> {
+    if approved.digest() == now.digest() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::BadPlan,
+        "the saved plan is stale: the host has changed since",
+    )
+    .detail(screen_plan::stale(approved, now))
+    .hint(format!(
+        "wiab plan --out FILE{}   makes a new one; nothing was changed",
+        app.suffix()
+    )))
+}

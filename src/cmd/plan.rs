@@ -1,0 +1,100 @@
+//! `wiab plan`: what would be done; changes nothing.
+
+use std::collections::BTreeMap;
+
+use wiab_engine::id::StepId;
+use wiab_engine::plan::Plan;
+use wiab_engine::survey::Survey;
+
+use crate::app::App;
+use crate::cli::PlanArgs;
+use crate::exit::Code;
+use crate::machine::Machine;
+use crate::problem::Problem;
+use crate::saved::SavedPlan;
+use crate::screen::{self, plan as screen_plan};
+use crate::store::Store;
+use crate::ui::printer::Level;
+use crate::{drive, setup};
+
+/// Shows the plan.
+pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
+    let config = app.config(&[])?;
+    let dirs = app.dirs(&config)?;
+    let plan = setup::plan(&config)?;
+    let diff = args
+        .diff
+        .as_deref()
+        .map(|text| find_step(&plan, text))
+        .transpose()?;
+    let machine = Machine::open(app, &config, &dirs)?;
+    // The reader holds the journal's lock; it goes away before the host is looked at.
+    let usual_ms = Store::open(app, &dirs)?
+        .map(|store| screen::journal::usual(&plan, &store.own))
+        .unwrap_or_default();
+    let survey = drive::runtime()?.block_on(machine.surveyor(None).survey(&plan));
+    if let Some(step) = diff.and_then(|id| plan.step(&id)) {
+        let finding = survey.findings.get(&step.id);
+        app.printer
+            .lines(&screen_plan::diff(app.printer.out_style(), step, finding));
+        app.printer.json(&serde_json::json!({
+            "schema": crate::ui::printer::JSON_SCHEMA, "step": step.id, "finding": finding,
+        }));
+        return Ok(Code::Ok);
+    }
+    let host = config.text("host").to_owned();
+    let changes = show(app, &plan, &survey, &host, &usual_ms);
+    if let Some(out) = &args.out {
+        SavedPlan::new(config.text("name"), &host, plan, survey).write(out)?;
+        app.printer.note(&format!(
+            "Saved to {file}.  To do exactly this:  wiab apply {file}{}",
+            app.suffix(),
+            file = out.display()
+        ));
+    } else if changes {
+        app.printer
+            .note(&format!("Next:  wiab apply{}", app.suffix()));
+    } else {
+        app.printer.note("Nothing to do: everything is as wanted.");
+    }
+    Ok(if args.exit_code && changes {
+        Code::Changes
+    } else {
+        Code::Ok
+    })
+}
+
+/// Prints the plan screen; answers whether anything would be done.
+pub(crate) fn show(
+    app: &App,
+    plan: &Plan,
+    survey: &Survey,
+    host: &str,
+    usual_ms: &BTreeMap<StepId, u64>,
+) -> bool {
+    let view = screen_plan::PlanView {
+        plan,
+        survey,
+        host,
+        usual_ms,
+        all: app.printer.level() >= Level::Verbose,
+    };
+    if app.printer.wants_json() {
+        app.printer.json(&screen_plan::json(&view));
+    }
+    app.printer
+        .lines(&screen_plan::lines(app.printer.out_style(), &view));
+    view.counts().any()
+}
+
+fn find_step(plan: &Plan, text: &str) -> Result<StepId, Problem> {
+    let known = StepId::new(text).ok().filter(|id| plan.step(id).is_some());
+    known.ok_or_else(|| {
+        let ids = plan.steps.iter().map(|step| step.id.as_str());
+        let hint = wiab_engine::text::nearest(text, ids).map_or_else(
+            || "`wiab graph` lists the steps".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Problem::new(Code::Usage, format!("the plan has no step `{text}`")).hint(hint)
+    })
+}

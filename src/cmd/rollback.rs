@@ -1,0 +1,262 @@
+//! `wiab rollback`: takes back a run, a part of it, or all runs of the installation.
+
+use std::collections::BTreeMap;
+
+use wiab_engine::event::{Cause, Event, RunResumed, UnwindBegan};
+use wiab_engine::id::StepId;
+use wiab_engine::installation::{Fate, Installation, Run, preview};
+use wiab_engine::runner::Runner;
+use wiab_journal::Journal;
+
+use crate::app::App;
+use crate::cli::RollbackArgs;
+use crate::config::Config;
+use crate::dirs::Dirs;
+use crate::drive::{self, Drive};
+use crate::exit::Code;
+use crate::machine::Machine;
+use crate::problem::Problem;
+use crate::screen::rollback as screen;
+use crate::store::{self, Store};
+
+/// Rolls back.
+pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
+    let config = app.config(&[])?;
+    let dirs = app.dirs(&config)?;
+    if args.plan {
+        let store = Store::must_open(app, &dirs)?;
+        let targets = targets(app, &store.own, args)?;
+        show(app, &targets, true, args)?;
+        app.printer.note(&format!(
+            "Next:  wiab rollback{}{}",
+            wanted(args),
+            app.suffix()
+        ));
+        return Ok(Code::Ok);
+    }
+    crate::crash::locate(&dirs.crash(), &app.command_line);
+    let (journal, runs) = super::open_existing(app, &dirs)?.ok_or_else(|| store::no_runs(app))?;
+    let targets = targets(app, &runs, args)?;
+    app.printer.json_version();
+    let losing = show(app, &targets, false, args)?;
+    if args.wipe_data && losing > 0 {
+        let host = config.text("host");
+        let what = format!("{losing} of these undos lose data");
+        app.prompt(args.yes, args.confirm.as_deref())
+            .typed(&app.printer, host, &what)?;
+    } else if !app
+        .prompt(args.yes, None)
+        .yes(&app.printer, "Take this back?")?
+    {
+        app.printer.important("Nothing was changed.");
+        return Ok(Code::Ok);
+    }
+    let runtime = drive::runtime()?;
+    let code = runtime.block_on(all(app, &config, &dirs, &journal, &targets, args))?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    journal
+        .close()
+        .map_err(|error| store::problem(&error, &app.suffix()))?;
+    app.printer.json_exit(code);
+    Ok(code)
+}
+
+fn wanted(args: &RollbackArgs) -> String {
+    let mut text = String::new();
+    if let Some(run) = &args.run {
+        text.push_str(&format!(" {run}"));
+    }
+    if args.all {
+        text.push_str(" --all");
+    }
+    if let Some(step) = &args.to {
+        text.push_str(&format!(" --to {step}"));
+    }
+    if args.wipe_data {
+        text.push_str(" --wipe-data");
+    }
+    text
+}
+
+/// A run to take back, and the step to keep.
+struct Target<'a> {
+    run: &'a Run,
+    keep_to: Option<StepId>,
+}
+
+/// The runs to take back, newest first.
+fn targets<'a>(
+    app: &App,
+    runs: &'a Installation,
+    args: &RollbackArgs,
+) -> Result<Vec<Target<'a>>, Problem> {
+    if args.all {
+        let standing: Vec<Target<'_>> = runs
+            .runs()
+            .iter()
+            .rev()
+            .filter(|run| run.state.has_standing())
+            .map(|run| Target { run, keep_to: None })
+            .collect();
+        if standing.is_empty() {
+            return Err(nothing(
+                app,
+                "no run of this installation has left anything",
+            ));
+        }
+        return Ok(standing);
+    }
+    let run = match &args.run {
+        Some(text) => store::find(app, runs, text)?,
+        None => match runs
+            .runs()
+            .iter()
+            .rev()
+            .find(|run| run.state.has_standing())
+        {
+            Some(run) => run,
+            None => store::find(app, runs, "latest")?,
+        },
+    };
+    if !run.state.has_standing() {
+        return Err(nothing(
+            app,
+            &format!("run {} has left nothing that stands", run.id.short()),
+        ));
+    }
+    let newer = runs.standing_after(run.id);
+    if !newer.is_empty() {
+        let ids: Vec<String> = newer.iter().map(|run| run.id.short()).collect();
+        return Err(Problem::new(
+            Code::Failure,
+            format!(
+                "newer runs stand on run {}: {}",
+                run.id.short(),
+                ids.join(", ")
+            ),
+        )
+        .hint("take those back first, newest first")
+        .hint(format!(
+            "or everything:  wiab rollback --all{}",
+            app.suffix()
+        )));
+    }
+    let keep_to = args
+        .to
+        .as_deref()
+        .map(|text| store::find_step(&run.state, text))
+        .transpose()?;
+    if let Some(step) = &keep_to {
+        let done = run
+            .state
+            .record(step)
+            .is_some_and(|record| record.done_at > 0);
+        if !done {
+            return Err(Problem::new(
+                Code::Failure,
+                format!("step `{step}` was never done; there is no point in time to go back to"),
+            )
+            .hint(format!("wiab status {}{}", run.id.short(), app.suffix())));
+        }
+    }
+    Ok(vec![Target { run, keep_to }])
+}
+
+fn nothing(app: &App, why: &str) -> Problem {
+    Problem::new(Code::Failure, format!("nothing to take back: {why}")).hint(format!(
+        "wiab journal list{}   shows all runs",
+        app.suffix()
+    ))
+}
+
+/// Prints what would happen; answers how many undos lose data.
+fn show(
+    app: &App,
+    targets: &[Target<'_>],
+    images: bool,
+    args: &RollbackArgs,
+) -> Result<usize, Problem> {
+    let mut losing = 0;
+    let mut acting = 0;
+    for target in targets {
+        let lines = preview(&target.run.state, target.keep_to.as_ref());
+        losing += lines
+            .iter()
+            .filter(|line| line.fate == Fate::UndoLosesData)
+            .count();
+        acting += lines.iter().filter(|line| screen::is_undo(line)).count();
+        if app.printer.wants_json() {
+            app.printer
+                .json(&screen::json(target.run, &lines, args.wipe_data));
+        }
+        let style = app.printer.out_style();
+        app.printer.lines(&screen::lines(
+            style,
+            target.run,
+            &lines,
+            args.wipe_data,
+            images,
+        ));
+    }
+    if acting == 0 {
+        return Err(nothing(app, "nothing in that range has an undo"));
+    }
+    Ok(losing)
+}
+
+async fn all(
+    app: &App,
+    config: &Config,
+    dirs: &Dirs,
+    journal: &Journal,
+    targets: &[Target<'_>],
+    args: &RollbackArgs,
+) -> Result<Code, Problem> {
+    let machine = Machine::open(app, config, dirs)?;
+    let mut last = Code::Ok;
+    for target in targets {
+        if target.run.state.host != config.text("host") {
+            return Err(Problem::new(
+                Code::BadPlan,
+                format!(
+                    "run {} is on host {}",
+                    target.run.id.short(),
+                    target.run.state.host
+                ),
+            )
+            .hint(format!("add --host {}", target.run.state.host)));
+        }
+        let events: Vec<Event> = vec![
+            RunResumed {
+                tool: env!("CARGO_PKG_VERSION").to_owned(),
+                command_line: app.command_line.clone(),
+            }
+            .into(),
+            UnwindBegan {
+                cause: Cause::Operator,
+                keep_to: target.keep_to.clone(),
+                wipe_data: args.wipe_data,
+            }
+            .into(),
+        ];
+        let state = target.run.state.clone();
+        let id = target.run.id;
+        let drive = Drive {
+            app,
+            dirs,
+            machine: &machine,
+            journal,
+            run: id,
+            usual_ms: BTreeMap::new(),
+            wanted_rollback: true,
+        };
+        let (_, code) = drive
+            .go(|world| Runner::resume(id, state, events, world))
+            .await?;
+        last = code;
+        if code != Code::Ok {
+            break;
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,294 @@
+//! Every configuration key: type, default, meaning, example. Validation, `config show`, `init` and the test of
+//! `docs/configuration.md` all read this table.
+
+use crate::config::value::Kind;
+
+/// One key.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Key {
+    /// The dotted path: `vms.scale`. `*` stands for a name.
+    pub(crate) path: &'static str,
+    /// What it accepts.
+    pub(crate) kind: Kind,
+    /// The default, as on the command line; `None` means that it is not set.
+    pub(crate) default: Option<&'static str>,
+    /// An example, as on the command line.
+    pub(crate) sample: &'static str,
+    /// One line of meaning.
+    pub(crate) about: &'static str,
+    /// Its path in `plans::Settings`; empty if it is about wiab itself.
+    pub(crate) setting: &'static str,
+}
+
+impl Key {
+    /// The name without its section.
+    pub(crate) fn leaf(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// The section; empty for top-level keys.
+    pub(crate) fn section(&self) -> &'static str {
+        self.path
+            .rsplit_once('.')
+            .map_or("", |(section, _)| section)
+    }
+
+    /// Whether the path holds a name that the operator chooses.
+    pub(crate) fn is_family(&self) -> bool {
+        self.path.contains('*')
+    }
+
+    /// The environment variable that sets it; families have none.
+    pub(crate) fn variable(&self) -> Option<String> {
+        let name = self.path.replace(['.', '-'], "_").to_ascii_uppercase();
+        (!self.is_family()).then(|| format!("WIAB_{name}"))
+    }
+
+    /// An example value in TOML.
+    pub(crate) fn example(&self) -> String {
+        self.kind
+            .of_text(self.sample)
+            .map_or_else(String::new, |value| value.to_string())
+    }
+
+    /// The path in `plans::Settings` of a concrete path of this key.
+    pub(crate) fn setting_of(&self, path: &str) -> String {
+        let name = path.split('.').nth(2).unwrap_or_default();
+        self.setting.replace('*', name)
+    }
+}
+
+/// Whether `path` is, or lies above, what `pattern` means.
+fn matches(pattern: &str, path: &str, whole: bool) -> bool {
+    let mut left = pattern.split('.');
+    for part in path.split('.') {
+        match left.next() {
+            Some(want) if want == "*" || want == part => {}
+            _ => return false,
+        }
+    }
+    left.next().is_none() == whole
+}
+
+/// The key of that path.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| matches(key.path, path, true))
+}
+
+/// Whether keys live below this path.
+pub(crate) fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| matches(key.path, path, false))
+}
+
+/// All sections, each once.
+pub(crate) fn sections() -> impl Iterator<Item = &'static str> {
+    let mut last = "";
+    KEYS.iter().filter_map(move |key| {
+        let section = key.section();
+        let new = section != last && !section.is_empty();
+        last = section;
+        new.then_some(section)
+    })
+}
+
+/// The keys of a section, for an error text.
+pub(crate) fn names_in(section: &str) -> String {
+    let mut names: Vec<String> = KEYS
+        .iter()
+        .filter(|key| match section {
+            "" => key.section().is_empty(),
+            _ => is_section(section) && matches(key.section(), section, true),
+        })
+        .map(|key| format!("`{}`", key.leaf()))
+        .collect();
+    if section.is_empty() {
+        names.extend(sections().map(|name| format!("[{}]", name.replace('*', "NAME"))));
+        names.push("[[step]]".to_owned());
+    }
+    names.join(", ")
+}
+
+/// All keys, by section.
+#[rustfmt::skip]
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        path: "name", kind: Kind::Name, default: Some("wiab"), sample: "wiab",
+        about: "the installation's name: marks what belongs to it on the host, and names its journal",
+        setting: "name",
+    },
+    Key {
+        path: "host", kind: Kind::Choice(&["local", "sim"]), default: Some("local"), sample: "sim",
+        about: "the machine to act on: this one, or a simulated one",
+        setting: "",
+    },
+    Key {
+        path: "plan", kind: Kind::Choice(&["wiab-staging", "steps"]), default: Some("wiab-staging"), sample: "wiab-staging",
+        about: "the installation and the [[step]]s, or the [[step]]s alone",
+        setting: "plan",
+    },
+    Key {
+        path: "user", kind: Kind::Text, default: Some("demo"), sample: "demo",
+        about: "the user that owns the deploy directory and logs in to the VMs",
+        setting: "user",
+    },
+    Key {
+        path: "deploy_dir", kind: Kind::Text, default: None, sample: "/home/demo/wire-server-deploy",
+        about: "the deploy directory; without it, wire-server-deploy in the user's home",
+        setting: "deploy_dir",
+    },
+    Key {
+        path: "groups", kind: Kind::List, default: Some("kvm,libvirt"), sample: "kvm,libvirt",
+        about: "groups that the user becomes a member of",
+        setting: "host.groups",
+    },
+    Key {
+        path: "run.width", kind: Kind::Integer(1, 256), default: Some("8"), sample: "8",
+        about: "most steps in flight at once",
+        setting: "",
+    },
+    Key {
+        path: "run.on_failure", kind: Kind::Choice(&["keep", "rollback"]), default: Some("keep"), sample: "keep",
+        about: "what a step's final failure leads to",
+        setting: "",
+    },
+    Key {
+        path: "run.fail_fast", kind: Kind::Bool, default: Some("false"), sample: "false",
+        about: "whether the first failure stops independent branches, too",
+        setting: "",
+    },
+    Key {
+        path: "sim.speed", kind: Kind::Speed, default: Some("20"), sample: "20",
+        about: "how much faster than real the simulated machine's time passes, or \"max\"",
+        setting: "",
+    },
+    Key {
+        path: "packages.install", kind: Kind::Bool, default: Some("true"), sample: "true",
+        about: "whether missing host packages are installed",
+        setting: "host.install_packages",
+    },
+    Key {
+        path: "packages.extra", kind: Kind::List, default: Some(""), sample: "htop,tmux",
+        about: "packages besides those that wiab needs",
+        setting: "host.extra_packages",
+    },
+    Key {
+        path: "packages.keep", kind: Kind::Bool, default: Some("false"), sample: "false",
+        about: "whether a rollback leaves the packages",
+        setting: "host.keep_packages",
+    },
+    Key {
+        path: "network.name", kind: Kind::Text, default: Some("wirebox"), sample: "wirebox",
+        about: "name of the VMs' network in libvirt",
+        setting: "network.name",
+    },
+    Key {
+        path: "network.bridge", kind: Kind::Text, default: Some("virbr0"), sample: "virbr0",
+        about: "its bridge",
+        setting: "network.bridge",
+    },
+    Key {
+        path: "network.address", kind: Kind::Text, default: Some("192.168.122.1"), sample: "192.168.122.1",
+        about: "the host's address on it",
+        setting: "network.address",
+    },
+    Key {
+        path: "network.prefix", kind: Kind::Integer(8, 30), default: Some("24"), sample: "24",
+        about: "length of the network prefix in bits",
+        setting: "network.prefix",
+    },
+    Key {
+        path: "network.range_start", kind: Kind::Text, default: Some("192.168.122.100"), sample: "192.168.122.100",
+        about: "first address handed out dynamically",
+        setting: "network.range_start",
+    },
+    Key {
+        path: "network.range_end", kind: Kind::Text, default: Some("192.168.122.240"), sample: "192.168.122.240",
+        about: "last address handed out dynamically",
+        setting: "network.range_end",
+    },
+    Key {
+        path: "network.remove_default", kind: Kind::Bool, default: Some("true"), sample: "true",
+        about: "whether libvirt's network `default` is removed first",
+        setting: "network.remove_default",
+    },
+    Key {
+        path: "network.domain", kind: Kind::Text, default: Some("wiab.internal"), sample: "wiab.internal",
+        about: "domain of the VMs' names",
+        setting: "network.domain",
+    },
+    Key {
+        path: "vms.scale", kind: Kind::Integer(1, 100), default: Some("100"), sample: "25",
+        about: "percentage of the usual processors, memory and disks",
+        setting: "vms.scale",
+    },
+    Key {
+        path: "vms.only", kind: Kind::List, default: Some(""), sample: "assethost",
+        about: "only these VMs; an empty list means all seven",
+        setting: "vms.only",
+    },
+    Key {
+        path: "vms.virt_type", kind: Kind::Choice(&["kvm", "qemu"]), default: Some("kvm"), sample: "qemu",
+        about: "hardware support, or emulation for hosts without KVM",
+        setting: "vms.virt_type",
+    },
+    Key {
+        path: "vms.tb_cache_mib", kind: Kind::Integer(1, 4_096), default: None, sample: "64",
+        about: "size of the emulator's code cache per VM in MiB, for qemu only",
+        setting: "vms.tb_cache_mib",
+    },
+    Key {
+        path: "vms.pool", kind: Kind::Text, default: Some("/var/lib/libvirt/images"), sample: "/var/lib/libvirt/images",
+        about: "directory of disk images",
+        setting: "vms.pool",
+    },
+    Key {
+        path: "vms.ready_timeout_s", kind: Kind::Integer(1, 86_400), default: Some("600"), sample: "600",
+        about: "how long a VM may take to become ready, in seconds",
+        setting: "vms.ready_timeout_s",
+    },
+    Key {
+        path: "vms.shutdown_timeout_s", kind: Kind::Integer(1, 86_400), default: Some("60"), sample: "60",
+        about: "how long a VM may take to shut down, in seconds",
+        setting: "vms.shutdown_timeout_s",
+    },
+    Key {
+        path: "vms.machines.*.vcpus", kind: Kind::Integer(1, 512), default: None, sample: "4",
+        about: "processors of one VM; not scaled",
+        setting: "vms.machines.*.vcpus",
+    },
+    Key {
+        path: "vms.machines.*.memory_mib", kind: Kind::Integer(64, 16_777_216), default: None, sample: "8192",
+        about: "memory of one VM in MiB; not scaled",
+        setting: "vms.machines.*.memory_mib",
+    },
+    Key {
+        path: "vms.machines.*.disk_gib", kind: Kind::Integer(1, 65_536), default: None, sample: "100",
+        about: "disk of one VM in GiB; not scaled",
+        setting: "vms.machines.*.disk_gib",
+    },
+    Key {
+        path: "vms.machines.*.ip", kind: Kind::Text, default: None, sample: "192.168.122.50",
+        about: "IPv4 address of one VM",
+        setting: "vms.machines.*.ip",
+    },
+    Key {
+        path: "vms.machines.*.mac", kind: Kind::Text, default: None, sample: "52:54:00:57:00:50",
+        about: "MAC address of one VM",
+        setting: "vms.machines.*.mac",
+    },
+    Key {
+        path: "image.source", kind: Kind::Text, default: Some("https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"), sample: "/srv/images/jammy.img",
+        about: "the base image: an absolute path on the host, or an https:// URL",
+        setting: "image.source",
+    },
+    Key {
+        path: "image.sha256", kind: Kind::Text, default: None, sample: "0000000000000000000000000000000000000000000000000000000000000000",
+        about: "its SHA-256; without it, that of the first download is kept",
+        setting: "image.sha256",
+    },
+    Key {
+        path: "hairpin.policy", kind: Kind::Choice(&["add", "remove", "off"]), default: Some("add"), sample: "add",
+        about: "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
+        setting: "hairpin.policy",
+    },
+];

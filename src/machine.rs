@@ -1,0 +1,79 @@
+//! The machine that a command acts on, with its clock.
+
+use std::sync::Arc;
+
+use wiab_engine::ports::{Clock, NoSecrets, ProgressSink};
+use wiab_engine::survey::Surveyor;
+use wiab_steps::catalogue::Catalogue;
+use wiab_steps::host::Host;
+use wiab_steps::host::sim::{SimError, SimHost, SimOptions};
+
+use crate::app::App;
+use crate::config::Config;
+use crate::dirs::Dirs;
+use crate::exit::Code;
+use crate::problem::Problem;
+
+/// Most probes of a survey at once.
+const PROBES_MAX: usize = 16;
+
+/// A machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    /// Where commands run.
+    pub(crate) host: Arc<dyn Host>,
+    /// Its time.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Machine {
+    /// Opens the configured machine.
+    pub(crate) fn open(app: &App, config: &Config, dirs: &Dirs) -> Result<Self, Problem> {
+        if config.text("host") == "sim" {
+            dirs.prepare()?;
+            let options = SimOptions {
+                speed: config.number("sim.speed"),
+                ..SimOptions::default()
+            };
+            let sim = SimHost::open(&dirs.sim(), options)
+                .map_err(|error| sim_problem(app, dirs, &error))?;
+            let clock = Arc::new(sim.clock());
+            return Ok(Self { host: sim, clock });
+        }
+        Err(
+            Problem::new(Code::Unreachable, "this build has no host `local`")
+                .hint("--host sim   acts on the simulated machine"),
+        )
+    }
+
+    /// Builds steps on it.
+    pub(crate) fn steps(&self) -> Arc<Catalogue> {
+        Arc::new(Catalogue::new(Arc::clone(&self.host)))
+    }
+
+    /// Looks at it.
+    pub(crate) fn surveyor(&self, progress: Option<Arc<dyn ProgressSink>>) -> Surveyor {
+        Surveyor {
+            steps: self.steps(),
+            clock: Arc::clone(&self.clock),
+            scrub: Arc::new(NoSecrets),
+            progress,
+            width: PROBES_MAX,
+        }
+    }
+}
+
+fn sim_problem(app: &App, dirs: &Dirs, error: &SimError) -> Problem {
+    let problem = Problem::from_error(
+        Code::Unreachable,
+        "the simulated machine cannot be opened",
+        error,
+    );
+    match error {
+        SimError::Damaged { .. } => problem.hint(format!(
+            "remove {} to begin with a fresh machine (and take its runs as lost)",
+            dirs.sim().display()
+        )),
+        _ => problem.hint(format!("wiab status{}", app.suffix())),
+    }
+}

@@ -1,0 +1,421 @@
+//! What `apply` would do: the plan screen and its JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use wiab_engine::graph;
+use wiab_engine::id::StepId;
+use wiab_engine::outcome::{Probe, UndoClass};
+use wiab_engine::plan::{Plan, StepSpec};
+use wiab_engine::survey::{Finding, Survey};
+use wiab_engine::text::hex;
+
+use crate::screen::event::changed_lines;
+use crate::screen::{count, cut, pad};
+use crate::ui::printer::JSON_SCHEMA;
+use crate::ui::style::{Mark, Style, harmless};
+use crate::ui::time;
+
+/// Most steps shown per area unless everything is asked for.
+const AREA_MAX: usize = 12;
+/// Most steps of the longest chain that are named.
+const CHAIN_MAX: usize = 6;
+/// Widest column of ids and of summaries, in characters.
+const COLUMN_MAX: usize = 52;
+
+/// What the screen shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlanView<'a> {
+    /// The plan.
+    pub(crate) plan: &'a Plan,
+    /// What a look at the host found.
+    pub(crate) survey: &'a Survey,
+    /// The host.
+    pub(crate) host: &'a str,
+    /// Durations learned from earlier runs, in milliseconds.
+    pub(crate) usual_ms: &'a BTreeMap<StepId, u64>,
+    /// Show every step, also those that are right.
+    pub(crate) all: bool,
+}
+
+/// How many steps would be what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Created.
+    pub(crate) create: usize,
+    /// Changed or completed.
+    pub(crate) change: usize,
+    /// Left alone.
+    pub(crate) right: usize,
+    /// Nobody can tell yet.
+    pub(crate) unsure: usize,
+}
+
+impl Counts {
+    /// Whether `apply` would do anything.
+    pub(crate) fn any(self) -> bool {
+        self.create + self.change + self.unsure > 0
+    }
+}
+
+impl PlanView<'_> {
+    /// The counts.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for step in &self.plan.steps {
+            match action(self.survey.findings.get(&step.id)) {
+                (_, "create") => counts.create += 1,
+                (_, "change") => counts.change += 1,
+                (_, "none") => counts.right += 1,
+                _ => counts.unsure += 1,
+            }
+        }
+        counts
+    }
+
+    fn usual(&self, step: &StepSpec) -> u64 {
+        if self
+            .survey
+            .findings
+            .get(&step.id)
+            .is_some_and(Finding::is_satisfied)
+        {
+            return 0;
+        }
+        self.usual_ms
+            .get(&step.id)
+            .copied()
+            .unwrap_or(step.usual_ms)
+    }
+
+    fn no_return(&self) -> Option<&StepSpec> {
+        graph::order(self.plan)
+            .into_iter()
+            .filter_map(|at| self.plan.steps.get(at))
+            .find(|step| {
+                matches!(step.undo, UndoClass::Irreversible { .. })
+                    && !self
+                        .survey
+                        .findings
+                        .get(&step.id)
+                        .is_some_and(Finding::is_satisfied)
+            })
+    }
+}
+
+/// What would be done: a mark for the screen, a stable word for JSON.
+fn action(finding: Option<&Finding>) -> (Mark, &'static str) {
+    match finding {
+        Some(Finding::Seen(Probe::Satisfied(_))) => (Mark::Ok, "none"),
+        Some(Finding::Seen(Probe::Absent) | Finding::AfterApply { .. }) => (Mark::Create, "create"),
+        Some(Finding::Seen(Probe::Drifted { .. } | Probe::Partial { .. })) => {
+            (Mark::Changed, "change")
+        }
+        Some(Finding::Seen(Probe::Unknown { .. } | Probe::Running)) => (Mark::Unsure, "run"),
+        Some(Finding::Blind(_)) | None => (Mark::Failed, "blind"),
+    }
+}
+
+/// The screen.
+pub(crate) fn lines(style: Style, view: &PlanView<'_>) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} · {} · on {} · {} · digest {}",
+        style.bold("wiab plan"),
+        view.plan.name,
+        view.host,
+        count(view.plan.steps.len(), "step"),
+        view.plan.digest_short(),
+    )];
+    let mut areas: Vec<(&str, Vec<&StepSpec>)> = Vec::new();
+    for step in &view.plan.steps {
+        let right = view
+            .survey
+            .findings
+            .get(&step.id)
+            .is_some_and(Finding::is_satisfied);
+        if right && !view.all {
+            continue;
+        }
+        match areas.iter_mut().find(|(area, _)| *area == step.id.area()) {
+            Some((_, steps)) => steps.push(step),
+            None => areas.push((step.id.area(), vec![step])),
+        }
+    }
+    let shown = if view.all { usize::MAX } else { AREA_MAX };
+    let ids = column(&areas, |step| step.id.as_str().chars().count());
+    let texts = column(&areas, |step| text_of(view, step).chars().count());
+    for (area, steps) in &areas {
+        lines.push(format!("  {}", style.faint(area)));
+        for step in steps.iter().take(shown) {
+            lines.push(row(style, view, step, (ids, texts)));
+        }
+        if let Some(more) = steps.len().checked_sub(shown).filter(|more| *more > 0) {
+            lines.push(format!("    … {more} more (-v shows all)"));
+        }
+    }
+    lines.extend(foot(style, view));
+    lines
+}
+
+fn column(areas: &[(&str, Vec<&StepSpec>)], width: impl Fn(&StepSpec) -> usize) -> usize {
+    let steps = areas.iter().flat_map(|(_, steps)| steps);
+    steps
+        .map(|step| width(step))
+        .max()
+        .unwrap_or(0)
+        .min(COLUMN_MAX)
+}
+
+fn row(style: Style, view: &PlanView<'_>, step: &StepSpec, (ids, texts): (usize, usize)) -> String {
+    let (mark, _) = action(view.survey.findings.get(&step.id));
+    let undo = match &step.undo {
+        UndoClass::Reversible | UndoClass::Destructive { .. } => step.undo_summary.clone(),
+        UndoClass::NothingToUndo => "nothing to undo".to_owned(),
+        UndoClass::Irreversible { why } => format!("none ({why})"),
+    };
+    let loses = match &step.undo {
+        UndoClass::Destructive { what } => format!(", loses {what}"),
+        _ => String::new(),
+    };
+    format!(
+        "  {} {}  {}  {}",
+        style.glyph(mark),
+        pad(step.id.as_str(), ids),
+        pad(&cut(&text_of(view, step), COLUMN_MAX), texts),
+        style.faint(&format!("undo: {undo}{loses}")),
+    )
+}
+
+fn text_of(view: &PlanView<'_>, step: &StepSpec) -> String {
+    let text = match view.survey.findings.get(&step.id) {
+        Some(Finding::Seen(Probe::Drifted { diff })) => {
+            format!("{} differ [--diff {}]", changed_lines(diff), step.id)
+        }
+        Some(Finding::Seen(Probe::Partial { what })) => format!("half there: {what}"),
+        Some(Finding::Seen(Probe::Unknown { why })) => {
+            format!("{} (cannot look: {why})", step.summary)
+        }
+        Some(Finding::Seen(Probe::Running)) => "its job still runs".to_owned(),
+        Some(Finding::Blind(failure)) => format!("cannot look: {}", failure.why),
+        Some(Finding::Seen(Probe::Satisfied(_) | Probe::Absent) | Finding::AfterApply { .. })
+        | None => step.summary.clone(),
+    };
+    harmless(text.lines().next().unwrap_or(""))
+}
+
+fn foot(style: Style, view: &PlanView<'_>) -> Vec<String> {
+    let counts = view.counts();
+    let mut lines = vec![style.pick("─", "-").repeat(80)];
+    let mut parts = vec![
+        format!("{} to create", counts.create),
+        format!("{} to change", counts.change),
+        format!("{} already right", counts.right),
+    ];
+    if counts.unsure > 0 {
+        parts.push(format!("{} cannot be told", counts.unsure));
+    }
+    let no_return = view
+        .no_return()
+        .map_or("none".to_owned(), |step| match &step.undo {
+            UndoClass::Irreversible { why } => format!("{} ({why})", step.id),
+            _ => step.id.to_string(),
+        });
+    lines.push(format!(
+        "{} {}.  Point of no return: {no_return}.",
+        style.bold("Plan:"),
+        parts.join(", ")
+    ));
+    if counts.any() {
+        let (chain, ms) = graph::critical_path(view.plan, &|step| view.usual(step));
+        let mut named: Vec<String> = chain
+            .iter()
+            .take(CHAIN_MAX)
+            .map(ToString::to_string)
+            .collect();
+        if chain.len() > CHAIN_MAX {
+            named.push("…".to_owned());
+        }
+        let basis = if view.usual_ms.is_empty() {
+            "first run: a guess"
+        } else {
+            "from earlier runs"
+        };
+        lines.push(format!(
+            "About {} ({basis}); longest chain: {}",
+            time::about(ms),
+            named.join(" → ")
+        ));
+    }
+    lines
+}
+
+/// The difference of one step, whole.
+pub(crate) fn diff(style: Style, step: &StepSpec, finding: Option<&Finding>) -> Vec<String> {
+    let (mark, _) = action(finding);
+    let mut lines = vec![format!(
+        "{} {}  {}",
+        style.glyph(mark),
+        style.bold(step.id.as_str()),
+        step.summary
+    )];
+    match finding {
+        Some(Finding::Seen(Probe::Drifted { diff })) => {
+            lines.extend(diff.lines().map(|line| {
+                let mark = match line.bytes().next() {
+                    Some(b'+') => Mark::Create,
+                    Some(b'-') => Mark::Failed,
+                    _ => Mark::Waiting,
+                };
+                format!("    {}", style.marked(mark, &harmless(line)))
+            }));
+        }
+        Some(Finding::Seen(Probe::Satisfied(_))) => {
+            lines.push("    as wanted; no difference".to_owned())
+        }
+        Some(Finding::Seen(Probe::Absent)) => lines.push("    nothing of it is there".to_owned()),
+        Some(Finding::Seen(Probe::Partial { what })) => {
+            lines.push(format!("    half there: {}", harmless(what)))
+        }
+        Some(Finding::Seen(Probe::Unknown { why })) => {
+            lines.push(format!("    cannot look: {}", harmless(why)))
+        }
+        Some(Finding::Seen(Probe::Running)) => lines.push("    its job still runs".to_owned()),
+        Some(Finding::AfterApply { needs }) => {
+            lines.push(format!("    known later: {}", harmless(needs)))
+        }
+        Some(Finding::Blind(failure)) => {
+            lines.push(format!("    cannot look: {}", harmless(&failure.why)))
+        }
+        None => lines.push("    was not looked at".to_owned()),
+    }
+    lines
+}
+
+/// The document of `plan --json`.
+pub(crate) fn json(view: &PlanView<'_>) -> Value {
+    let counts = view.counts();
+    let (chain, ms) = graph::critical_path(view.plan, &|step| view.usual(step));
+    let steps: Vec<Value> = view
+        .plan
+        .steps
+        .iter()
+        .map(|step| {
+            let finding = view.survey.findings.get(&step.id);
+            json!({
+                "id": step.id.as_str(), "kind": step.kind, "summary": step.summary,
+                "action": action(finding).1, "finding": finding, "after": step.after,
+                "undo": step.undo, "undo_summary": step.undo_summary,
+                "usual_ms": view.usual(step), "timeout_ms": step.timeout_ms,
+            })
+        })
+        .collect();
+    json!({
+        "type": "plan",
+        "schema": JSON_SCHEMA,
+        "plan": view.plan.name,
+        "digest": hex(&view.plan.digest()),
+        "survey_digest": hex(&view.survey.digest()),
+        "host": view.host,
+        "counts": {"create": counts.create, "change": counts.change, "right": counts.right, "unsure": counts.unsure},
+        "point_of_no_return": view.no_return().map(|step| step.id.as_str()),
+        "longest_chain": chain,
+        "about_ms": ms,
+        "steps": steps,
+    })
+}
+
+/// One line per step whose finding changed since a plan was saved.
+pub(crate) fn stale(saved: &Survey, now: &Survey) -> Vec<String> {
+    let word = |finding: Option<&Finding>| match finding {
+        None => "not in the plan".to_owned(),
+        Some(Finding::Seen(Probe::Satisfied(_))) => "as wanted".to_owned(),
+        Some(Finding::Seen(Probe::Absent)) => "absent".to_owned(),
+        Some(Finding::Seen(Probe::Drifted { diff })) => {
+            format!("differs in {}", changed_lines(diff))
+        }
+        Some(Finding::Seen(Probe::Partial { what })) => format!("half there: {what}"),
+        Some(Finding::Seen(Probe::Unknown { .. })) => "not to be told".to_owned(),
+        Some(Finding::Seen(Probe::Running)) => "running".to_owned(),
+        Some(Finding::AfterApply { .. }) => "known later".to_owned(),
+        Some(Finding::Blind(failure)) => format!("cannot look: {}", failure.why),
+    };
+    saved
+        .differences(now)
+        .into_iter()
+        .map(|(step, old, new)| {
+            format!(
+                "  {step}: was {}, is {}",
+                harmless(&word(old)),
+                harmless(&word(new))
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use wiab_engine::outcome::Receipt;
+
+    use super::*;
+    use crate::screen::status::tests::{plan, sid};
+
+    fn survey() -> Survey {
+        Survey {
+            findings: [
+                (sid("net.a"), Finding::Seen(Probe::Absent)),
+                (
+                    sid("net.b"),
+                    Finding::Seen(Probe::Drifted {
+                        diff: "- x\n+ y\n".into(),
+                    }),
+                ),
+                (
+                    sid("vm.c"),
+                    Finding::Seen(Probe::Satisfied(Receipt::default())),
+                ),
+            ]
+            .into(),
+        }
+    }
+
+    #[test]
+    fn the_screen_shows_what_would_change_and_the_way_back() {
+        let mut plan = plan(&["net.a", "net.b", "vm.c"]);
+        plan.steps[1].undo = UndoClass::Irreversible {
+            why: "one way".into(),
+        };
+        let survey = survey();
+        let usual = BTreeMap::new();
+        let view = PlanView {
+            plan: &plan,
+            survey: &survey,
+            host: "sim",
+            usual_ms: &usual,
+            all: false,
+        };
+        let digest = plan.digest_short();
+        assert_eq!(
+            lines(Style::PLAIN, &view).join("\n"),
+            format!(
+                "wiab plan · p · on sim · 3 steps · digest {digest}\n  net\n  \
+                 + net.a  make net.a                     undo: remove\n  \
+                 ~ net.b  2 lines differ [--diff net.b]  undo: none (one way)\n{}\n\
+                 Plan: 1 to create, 1 to change, 1 already right.  Point of no return: net.b (one way).\n\
+                 About 2 m (first run: a guess); longest chain: net.a → net.b → vm.c",
+                "─".repeat(80)
+            )
+        );
+        assert_eq!(json(&view)["steps"][1]["action"], "change");
+    }
+
+    #[test]
+    fn a_stale_plan_names_the_steps_that_moved() {
+        let old = survey();
+        let mut new = survey();
+        new.findings.insert(
+            sid("net.a"),
+            Finding::Seen(Probe::Satisfied(Receipt::default())),
+        );
+        assert_eq!(stale(&old, &new), ["  net.a: was absent, is as wanted"]);
+    }
+}
