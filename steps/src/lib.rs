@@ -4,4 +4,5 @@ pub mod catalogue;
 pub mod host;
 pub mod kind;
 pub mod kinds;
+pub mod lease;
 pub mod secrets;

@@ -137,9 +137,13 @@ impl Act for SecretsRendered {
         }
         for (target, old) in self.with(old) {
             let written = target.apply(sh, &set, old).await;
-            written.map_err(|failure| Failure {
-                residue: Residue::Dirty,
-                ..failure
+            written.map_err(|failure| match failure.residue {
+                // Another file may have been written before this one.
+                Residue::Clean => Failure {
+                    residue: Residue::Dirty,
+                    ..failure
+                },
+                Residue::Dirty | Residue::Unknown => failure,
             })?;
         }
         Ok(self.receipt())
