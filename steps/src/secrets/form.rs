@@ -205,7 +205,7 @@ impl Form {
     }
 
     /// The file's text.
-    pub(crate) fn render(self, set: &SealedSet) -> Zeroizing<String> {
+    pub fn render(self, set: &SealedSet) -> Zeroizing<String> {
         let leaves: Vec<(&str, Leaf<'_>)> = self
             .fields()
             .into_iter()

@@ -177,9 +177,6 @@ fn secret_of(curve: Curve, pem: &str) -> Option<Zeroizing<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
-
     use super::super::entropy::SeededEntropy;
     use super::*;
 
@@ -201,25 +198,6 @@ mod tests {
         STANDARD.decode(body).unwrap()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the reference tool, in a test")]
-    fn openssl(args: &[&str], stdin: &[u8]) -> Vec<u8> {
-        let mut child = Command::new("openssl")
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("this test needs the program `openssl`; `./test` installs it");
-        child.stdin.take().unwrap().write_all(stdin).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "openssl {args:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        output.stdout
-    }
-
     #[test]
     fn keys_have_the_sizes_and_the_form_of_the_reference() {
         for (curve, pem_bytes, der_bytes) in SIZES {
@@ -229,36 +207,6 @@ mod tests {
                 assert_eq!(der(&pem).len(), der_bytes, "{curve}");
                 check(curve, &pem).unwrap();
             }
-        }
-    }
-
-    #[test]
-    fn openssl_reads_every_key_and_writes_the_same_bytes() {
-        for (curve, _, _) in SIZES {
-            let pem = key(curve, "openssl");
-            let again = openssl(&["pkey"], pem.as_bytes());
-            assert_eq!(String::from_utf8(again).unwrap(), pem, "{curve}");
-            let text = String::from_utf8(openssl(&["pkey", "-noout", "-text"], pem.as_bytes()));
-            let named = match curve {
-                Curve::Ed25519 => "ED25519",
-                Curve::P256 => "P-256",
-                Curve::P384 => "P-384",
-                Curve::P521 => "P-521",
-            };
-            assert!(text.unwrap().contains(named), "{curve}");
-        }
-    }
-
-    #[test]
-    fn keys_of_openssl_are_accepted() {
-        for (curve, _, _) in SIZES {
-            let name = format!("ec_paramgen_curve:{curve}");
-            let args: &[&str] = match curve {
-                Curve::Ed25519 => &["genpkey", "-algorithm", "ed25519"],
-                _ => &["genpkey", "-algorithm", "ec", "-pkeyopt", &name],
-            };
-            let pem = String::from_utf8(openssl(args, b"")).unwrap();
-            check(curve, &pem).unwrap();
         }
     }
 
