@@ -116,7 +116,11 @@ fn encode(curve: Curve, secret: &[u8]) -> Option<Zeroizing<String>> {
     let layout = curve.layout();
     let point = curve.point(secret)?;
     let der = Zeroizing::new([layout.head, secret, layout.middle, &point].concat());
-    let body = Zeroizing::new(STANDARD.encode(der.as_slice()));
+    Some(pem_of(&der))
+}
+
+fn pem_of(der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(STANDARD.encode(der));
     let lines = body.len().div_ceil(PEM_COLUMNS);
     let mut pem = Zeroizing::new(String::with_capacity(
         BEGIN.len() + body.len() + lines + END.len(),
@@ -130,7 +134,7 @@ fn encode(curve: Curve, secret: &[u8]) -> Option<Zeroizing<String>> {
         rest = after;
     }
     pem.push_str(END);
-    Some(pem)
+    pem
 }
 
 /// A new key.
@@ -163,11 +167,32 @@ pub(crate) fn check(curve: Curve, pem: &str) -> Result<(), ShapeError> {
     }
 }
 
-fn secret_of(curve: Curve, pem: &str) -> Option<Zeroizing<Vec<u8>>> {
+/// Whether `pem` has the right form and length; its public point may be any.
+pub(crate) fn check_form(curve: Curve, pem: &str) -> Result<(), ShapeError> {
+    let wrong = ShapeError::Pem { curve };
     let layout = curve.layout();
+    let der = der_of(pem).ok_or(wrong)?;
+    let point_bytes = match layout.middle {
+        [] => 0,
+        _ => 1 + 2 * layout.secret_bytes,
+    };
+    let rest = der.get(layout.head.len() + layout.secret_bytes..);
+    let point = rest.and_then(|rest| rest.strip_prefix(layout.middle));
+    let formed = der.starts_with(layout.head)
+        && point.is_some_and(|point| point.len() == point_bytes)
+        && *pem_of(&der) == pem;
+    formed.then_some(()).ok_or(wrong)
+}
+
+fn der_of(pem: &str) -> Option<Zeroizing<Vec<u8>>> {
     let body = pem.strip_prefix(BEGIN)?.strip_suffix(END)?;
     let body = Zeroizing::new(body.replace('\n', ""));
-    let der = Zeroizing::new(STANDARD.decode(body.as_str()).ok()?);
+    STANDARD.decode(body.as_str()).ok().map(Zeroizing::new)
+}
+
+fn secret_of(curve: Curve, pem: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let layout = curve.layout();
+    let der = der_of(pem)?;
     let secret = der
         .strip_prefix(layout.head)?
         .get(..layout.secret_bytes)?
@@ -206,6 +231,7 @@ mod tests {
                 assert_eq!(pem.len(), pem_bytes, "{curve}");
                 assert_eq!(der(&pem).len(), der_bytes, "{curve}");
                 check(curve, &pem).unwrap();
+                check_form(curve, &pem).unwrap();
             }
         }
     }
@@ -227,9 +253,15 @@ mod tests {
                 format!(" {pem}"),
             ] {
                 assert_eq!(check(curve, &bad), wrong, "{curve}");
+                assert_eq!(check_form(curve, &bad), wrong, "{curve}");
             }
         }
         assert!(check(Curve::P384, &key(Curve::P256, "x")).is_err());
+        // Another public point is only seen when it is computed.
+        let mut other_point = der(&key(Curve::P256, "x"));
+        *other_point.last_mut().unwrap() ^= 1;
+        let pem = pem_of(&other_point);
+        assert!(check_form(Curve::P256, &pem).is_ok() && check(Curve::P256, &pem).is_err());
         let zero = vec![0; 32];
         assert!(encode(Curve::P256, &zero).is_none());
     }
