@@ -71,6 +71,7 @@ const DISALLOWED_HERE: &[&str] = &[
     "steps/src/host/",
     "tests/",
     "benches/",
+    "journal/benches/",
     "steps/tests/",
     "journal/tests/",
 ];
