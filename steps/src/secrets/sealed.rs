@@ -1,6 +1,7 @@
 //! The sealed set: all secrets of an installation in one file, checked whenever it is read, never shown.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -212,10 +213,10 @@ impl SealedSet {
         // The parser's own message quotes the line, which may hold a value.
         let form = |error: &toml::de::Error| {
             let start = error.span().map_or(0, |span| span.start);
-            let before = text.as_bytes().get(..start).unwrap_or_default();
+            let before = text.get(..start).unwrap_or_default();
             SealedError::Form {
                 path: path(),
-                line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+                line: 1 + before.matches('\n').count(),
             }
         };
         let RawVersion { version } = toml::from_str(text).map_err(|error| form(&error))?;
@@ -294,7 +295,7 @@ fn entry(text: &mut String, key: &str, value: &str) {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
             control if control.is_control() => {
-                text.push_str(&format!("\\u{:04x}", u32::from(control)));
+                let _ = write!(text, "\\u{:04x}", u32::from(control));
             }
             other => text.push(other),
         }

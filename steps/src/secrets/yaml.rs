@@ -49,9 +49,11 @@ fn is_empty(line: &str) -> bool {
 }
 
 fn collect(value: &Value, path: String, found: &mut BTreeMap<String, Value>) {
-    let below = |key: &str| match path.is_empty() {
-        true => key.to_owned(),
-        false => format!("{path}.{key}"),
+    let below = |key: &str| {
+        if path.is_empty() {
+            return key.to_owned();
+        }
+        format!("{path}.{key}")
     };
     match value {
         Value::Object(map) if !map.is_empty() => {
