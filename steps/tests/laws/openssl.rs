@@ -23,7 +23,7 @@ fn openssl(args: &[&str], stdin: &str) -> Vec<u8> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("this test needs the program `openssl`; `./test` installs it");
+        .unwrap_or_else(|error| panic!("this test needs the program `openssl`: {error}"));
     let mut input = child.stdin.take().unwrap();
     input.write_all(stdin.as_bytes()).unwrap();
     drop(input);
