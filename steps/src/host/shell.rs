@@ -151,7 +151,7 @@ impl<'a> Shell<'a> {
 
     /// Whether this attempt cannot have changed anything yet.
     fn is_fresh(&self) -> bool {
-        !self.cx.resumed && self.cx.evidence.bytes().is_none()
+        !self.cx.resumed && self.cx.evidence.is_empty()
     }
 
     /// Writes a command to the transcript: never its input or environment, which may hold secrets.

@@ -58,6 +58,7 @@ impl Inner {
                 why: "another process uses this simulated machine".to_owned(),
             });
         }
+        self.running.follow(&changes);
         self.machine.commit(&changes);
         self.record(changes)
     }
