@@ -1,6 +1,7 @@
 //! Every event kind as released: its bytes never change, and are readable for ever.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use wiab_engine::codec;
 use wiab_engine::event::{
@@ -221,7 +222,7 @@ fn every_kind_is_written_and_read_as_released() {
     let mut lines = String::new();
     for event in samples() {
         let body = codec::encode(&event).unwrap();
-        lines += &format!("{} {} {}\n", event.kind(), event.name(), hex(&body));
+        writeln!(lines, "{} {} {}", event.kind(), event.name(), hex(&body)).unwrap();
         assert_eq!(codec::decode(event.kind(), &body).unwrap(), event);
         if let Some(stored) = released.get(&event.kind()) {
             assert_eq!(

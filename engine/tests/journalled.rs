@@ -16,12 +16,15 @@ use wiab_journal::{Journal, Options};
 
 const RUN: RunId = RunId([3; 16]);
 
+/// The step that asks for a stop, and through which door.
+type StopAt = (String, mpsc::Sender<Stop>);
+
 /// Notes who was applied; says a line as evidence; fails where asked.
 #[derive(Debug, Clone, Default)]
 struct Notes {
     applied: Arc<Mutex<Vec<String>>>,
     fail_once: Arc<Mutex<Option<String>>>,
-    stop_at: Arc<Mutex<Option<(String, mpsc::Sender<Stop>)>>>,
+    stop_at: Arc<Mutex<Option<StopAt>>>,
     probes: Arc<AtomicU32>,
 }
 
@@ -170,39 +173,16 @@ fn drive(
         progress: None,
         observer: None,
     };
-    let runner = match fresh {
-        Some(plan) => {
-            let limits = Limits {
-                width: 4,
-                on_failure: OnFailure::Keep,
-                fail_fast: false,
-            };
-            let (host, tool, command_line) = (String::new(), String::new(), String::new());
-            Runner::fresh(
-                RUN,
-                RunOpened {
-                    plan,
-                    limits,
-                    host,
-                    tool,
-                    command_line,
-                },
-                world,
-            )
-        }
-        None => {
-            let state = installation(journal.frames(1))
-                .unwrap()
-                .run(RUN)
-                .unwrap()
-                .state
-                .clone();
-            let resumed = RunResumed {
-                tool: String::new(),
-                command_line: String::new(),
-            };
-            Runner::resume(RUN, state, vec![resumed.into()], world).unwrap()
-        }
+    let runner = if let Some(plan) = fresh {
+        Runner::fresh(RUN, opened(plan), world)
+    } else {
+        let history = installation(journal.frames(1)).unwrap();
+        let resumed = RunResumed {
+            tool: String::new(),
+            command_line: String::new(),
+        };
+        let state = history.run(RUN).unwrap().state.clone();
+        Runner::resume(RUN, state, vec![resumed.into()], world).unwrap()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -212,6 +192,20 @@ fn drive(
         .unwrap()
         .ended
         .unwrap()
+}
+
+fn opened(plan: Plan) -> RunOpened {
+    RunOpened {
+        plan,
+        limits: Limits {
+            width: 4,
+            on_failure: OnFailure::Keep,
+            fail_fast: false,
+        },
+        host: String::new(),
+        tool: String::new(),
+        command_line: String::new(),
+    }
 }
 
 fn never() -> mpsc::Receiver<Stop> {
@@ -288,22 +282,10 @@ fn a_poisoned_journal_stops_the_run_before_anything_else_starts() {
         progress: None,
         observer: None,
     };
-    let limits = Limits {
-        width: 4,
-        on_failure: OnFailure::Keep,
-        fail_fast: false,
-    };
-    let opened = RunOpened {
-        plan: chain(&["a"]),
-        limits,
-        host: String::new(),
-        tool: String::new(),
-        command_line: String::new(),
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let ended = runtime.block_on(Runner::fresh(RUN, opened, world).drive(never()));
+    let ended = runtime.block_on(Runner::fresh(RUN, opened(chain(&["a"])), world).drive(never()));
     assert!(ended.is_err());
     assert_eq!(
         notes.probes.load(Ordering::SeqCst),

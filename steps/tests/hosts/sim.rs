@@ -69,7 +69,8 @@ fn tools_appear_with_their_package() {
 #[test]
 fn purge_takes_back_what_install_brought() {
     block(async {
-        let host = sim(Machine::fresh());
+        // Libvirt turns forwarding on and never off again.
+        let host = sim(Machine::fresh().with_sysctl("net.ipv4.ip_forward", "1"));
         let before = host.canonical_state();
         good(
             &*host,

@@ -328,7 +328,8 @@ fn host() -> Vec<Scenario> {
         scenario(
             "host",
             "packages with services",
-            &fresh,
+            // The network that libvirt brings turns forwarding on and never off again.
+            &fresh.clone().with_sysctl("net.ipv4.ip_forward", "1"),
             &packages(&["libvirt-daemon-system"]),
         ),
         scenario("host", "groups, one of them there", &libvirt(), &groups),

@@ -57,8 +57,15 @@ pub(crate) struct Store {
     log: fs_err::File,
     log_bytes: u64,
     buffer: Vec<u8>,
-    // Held for its lock.
-    _lock: fs_err::File,
+    lock: fs_err::File,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // By name, not by closing: a child that another thread is just starting may hold a copy of the descriptor for a
+        // moment, and the lock would outlive its owner. Where unlocking fails, closing is still to come.
+        let _ = rustix::fs::flock(self.lock.file(), rustix::fs::FlockOperation::Unlock);
+    }
 }
 
 /// What `open` finds.
@@ -98,7 +105,7 @@ impl Store {
             log,
             log_bytes: 0,
             buffer: Vec::new(),
-            _lock: lock,
+            lock,
         };
         Ok(Opened::Owner(machine, store))
     }
