@@ -5,3 +5,4 @@ pub mod host;
 pub mod kind;
 pub mod kinds;
 pub mod lease;
+pub mod secrets;

@@ -30,7 +30,16 @@ const DOORS: &[(&str, &[&str])] = &[
     ("etcetera", &["src/"]),
     ("jiff", &["src/"]),
     ("tracing_subscriber", &["src/"]),
-    ("toml", &["src/", "tests/tidy/"]),
+    (
+        "toml",
+        &["src/", "steps/src/secrets/sealed.rs", "tests/tidy/"],
+    ),
+    ("aho_corasick", &["steps/src/secrets/scrub.rs"]),
+    ("ed25519_dalek", &["steps/src/secrets/zauth.rs"]),
+    ("getrandom", &["steps/src/secrets/entropy.rs"]),
+    ("p256", &["steps/src/secrets/mls.rs"]),
+    ("p384", &["steps/src/secrets/mls.rs"]),
+    ("p521", &["steps/src/secrets/mls.rs"]),
 ];
 
 /// What the pure core of the engine must not name: no runtime, clock, file system, environment or process.

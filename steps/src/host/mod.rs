@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::ports::{BoxFuture, Cancel};
 
+use crate::secrets::{Entropy, OsEntropy};
+
 /// Most bytes kept of each of a command's output streams.
 pub const OUTPUT_BYTES_MAX: usize = 4 << 20;
 
@@ -247,6 +249,12 @@ pub type LineSink<'a> = &'a (dyn Fn(&str) + Send + Sync);
 pub trait Host: Send + Sync + fmt::Debug {
     /// How people call it: `local`, `sim`, `ssh://user@address`.
     fn name(&self) -> String;
+
+    /// Randomness for secrets that are made for this machine. The simulated one answers the same for the same purpose, so
+    /// that runs can be compared; all others ask the operating system under wiab.
+    fn entropy(&self, _purpose: &str) -> Box<dyn Entropy> {
+        Box::new(OsEntropy)
+    }
 
     /// Runs a command to its end, streaming its lines. Cancelling kills its process group.
     fn run<'a>(

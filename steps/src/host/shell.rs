@@ -61,6 +61,24 @@ impl<'a> Shell<'a> {
         done.map_err(|error| (failure(&error, fresh), error))
     }
 
+    /// Runs a looking command whose standard output holds secrets: that output enters neither the transcript nor the
+    /// progress stream. `None` when the program is not installed.
+    pub async fn secret(&self, cmd: &Cmd) -> Result<Option<Output>, Failure> {
+        let (fresh, begun_ms) = (self.is_fresh(), self.cx.clock.mono_ms());
+        let done = self.host.run(cmd, &self.cx.cancel, &|_| {}).await;
+        let shown = done.as_ref().map(|output| Output {
+            code: output.code,
+            stdout: b"(withheld: it holds secrets)\n".to_vec(),
+            stderr: output.stderr.clone(),
+        });
+        self.record(cmd, begun_ms, shown.as_ref().map_err(|error| *error));
+        match done {
+            Ok(output) => Ok(Some(output)),
+            Err(HostError::NoProgram { .. }) => Ok(None),
+            Err(error) => Err(failure(&error, fresh)),
+        }
+    }
+
     /// Reads a file; its content does not enter the transcript.
     pub async fn read(&self, path: &str, root: bool) -> Result<Option<Vec<u8>>, Failure> {
         let fresh = self.is_fresh();

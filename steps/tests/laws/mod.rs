@@ -3,7 +3,11 @@
 mod canary;
 mod defects;
 mod harness;
+mod openssl;
 mod scenarios;
+mod sealed;
+mod secrets;
+mod unsaid;
 mod world;
 
 use std::collections::BTreeSet;
@@ -40,6 +44,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn secrets_obey_the_laws() {
+    obey("secrets").await;
+}
+
+#[tokio::test]
 async fn virtual_machines_obey_the_laws() {
     obey("vm").await;
 }
@@ -51,7 +60,10 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let known: BTreeSet<&str> = KINDS.iter().map(|entry| entry.name).collect();
     assert_eq!(covered, known);
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
-    assert_eq!(groups, BTreeSet::from(["files", "host", "network", "vm"]));
+    assert_eq!(
+        groups,
+        BTreeSet::from(["files", "host", "network", "secrets", "vm"])
+    );
 }
 
 #[test]

@@ -34,6 +34,7 @@ use self::fault::Armed;
 use self::jobs::Running;
 use self::store::{Opened, Store};
 use super::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
+use crate::secrets::{Entropy, SeededEntropy};
 
 /// How a simulated machine is opened.
 #[derive(Debug, Clone)]
@@ -229,6 +230,10 @@ impl Drop for SimHost {
 impl Host for SimHost {
     fn name(&self) -> String {
         "sim".to_owned()
+    }
+
+    fn entropy(&self, purpose: &str) -> Box<dyn Entropy> {
+        Box::new(SeededEntropy::new(purpose))
     }
 
     fn run<'a>(
