@@ -4,3 +4,6 @@ pub mod catalogue;
 pub mod host;
 pub mod kind;
 pub mod kinds;
+pub mod release;
+pub mod values;
+pub mod yaml;
