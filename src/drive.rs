@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wiab_engine::id::{RunId, StepId};
+use wiab_engine::installation::Installation;
 use wiab_engine::outcome::Outcome;
+use wiab_engine::plan::Plan;
 use wiab_engine::ports::NoSecrets;
 use wiab_engine::record::JournalLog;
 use wiab_engine::runner::{RunError, Runner, World};
@@ -161,6 +163,17 @@ impl Drive<'_> {
             }
         }
     }
+}
+
+/// How long each step usually takes here, in milliseconds.
+pub(crate) fn usual(plan: &Plan, runs: &Installation) -> BTreeMap<StepId, u64> {
+    plan.steps
+        .iter()
+        .map(|step| {
+            let learned = runs.usual_ms(&step.id);
+            (step.id.clone(), learned.unwrap_or(step.usual_ms))
+        })
+        .collect()
 }
 
 async fn beat(display: Arc<Display>) {

@@ -6,7 +6,6 @@ use wiab_engine::ports::{Clock, NoSecrets, ProgressSink};
 use wiab_engine::survey::Surveyor;
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
-use wiab_steps::host::local::LocalHost;
 use wiab_steps::host::sim::{SimError, SimHost, SimOptions};
 
 use crate::app::App;
@@ -41,9 +40,11 @@ impl Machine {
             let clock = Arc::new(sim.clock());
             return Ok(Self { host: sim, clock });
         }
-        let local = LocalHost::open();
-        let clock = Arc::new(local.clock());
-        Ok(Self { host: local, clock })
+        Err(Problem::new(
+            Code::Unreachable,
+            "this build has no host `local`",
+        )
+        .hint("--host sim   acts on the simulated machine"))
     }
 
     /// Builds steps on it.

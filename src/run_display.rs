@@ -282,7 +282,7 @@ impl Observer for Display {
                     actor: self.actor.clone(),
                     event: event.clone(),
                 };
-                self.printer.json(&event::json(&recorded));
+                self.printer.json(&event::json_live(&recorded));
             }
             self.show(&mut live, &line, wall_ms);
         }

@@ -156,7 +156,8 @@ pub(crate) fn find_step(state: &RunState, text: &str) -> Result<StepId, Problem>
     })
 }
 
-fn no_runs(app: &App) -> Problem {
+/// The answer when there is no run at all.
+pub(crate) fn no_runs(app: &App) -> Problem {
     Problem::new(Code::Failure, "there are no runs yet")
         .hint(format!("wiab apply{}   begins one", app.suffix()))
 }

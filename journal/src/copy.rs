@@ -351,8 +351,11 @@ fn repair(
     ))
 }
 
+/// A line of a copy: its frame, or its number and why it is damaged.
+pub(crate) type Line = Result<Frame, (usize, String)>;
+
 /// Everything a copy holds, line by line; damaged lines with their number, from 1.
-pub(crate) fn read_all(path: &Path) -> Result<Vec<Result<Frame, (usize, String)>>, JournalError> {
+pub(crate) fn read_all(path: &Path) -> Result<Vec<Line>, JournalError> {
     let bytes = fs_err::read(path).map_err(|error| JournalError::io(path, error))?;
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let torn = lines.pop().is_some_and(|rest| !rest.is_empty());

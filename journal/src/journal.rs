@@ -268,12 +268,9 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         // The last handle may be dropped inside a callback, on the writer's own thread.
-        if let Some(thread) =
-            thread.filter(|thread| thread.thread().id() != std::thread::current().id())
-        {
-            if thread.join().is_err() {
-                tracing::error!("the journal's writer thread panicked");
-            }
+        let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the journal's writer thread panicked");
         }
         self.store
             .lock()

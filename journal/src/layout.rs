@@ -166,10 +166,16 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), JournalError
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temp = path.with_file_name(format!(".{name}.{}.{number}", std::process::id()));
+    // Only the holder of the lock writes here, so a number is enough; a leftover of a killed one is overwritten.
+    let temp = path.with_file_name(format!(".{name}.{number}"));
     let write = || -> io::Result<()> {
         let mut open = std::fs::File::options();
-        let mut file = open.write(true).create_new(true).mode(0o600).open(&temp)?;
+        let mut file = open
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temp)?;
         file.write_all(bytes)?;
         file.sync_data()
     };

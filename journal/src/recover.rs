@@ -32,6 +32,10 @@ pub struct RecoverReport {
 /// damaged copies are kept under new names.
 ///
 /// Events after the last one in any copy cannot be known about; up to there the report is exact.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as everywhere where a journal is opened"
+)]
 pub fn recover(dir: &Path, options: Options) -> Result<RecoverReport, JournalError> {
     let layout = Layout::new(dir, &options);
     if !dir.is_dir() {
@@ -56,7 +60,7 @@ pub fn recover(dir: &Path, options: Options) -> Result<RecoverReport, JournalErr
                     frames.insert(frame.seq, frame);
                 }
                 Err((number, why)) => {
-                    damaged_lines.push(format!("{} line {number}: {why}", path.display()))
+                    damaged_lines.push(format!("{} line {number}: {why}", path.display()));
                 }
             }
         }

@@ -66,6 +66,10 @@ impl VerifyReport {
 
 /// Verifies a journal. What is damaged is a finding; an error means that nothing could be verified: a missing or
 /// newer journal, or one that somebody holds.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as everywhere where a journal is opened"
+)]
 pub fn verify(dir: &Path, options: Options) -> Result<VerifyReport, JournalError> {
     let mut report = VerifyReport::default();
     // The lock is asked for first: through a live socket nothing would be verified.

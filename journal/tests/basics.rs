@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wiab_journal::{Batch, Entry, Journal, JournalError, Reader, Source, verify};
 
-use crate::common::{all, batch, copy_tree, options, run, scratch};
+use crate::common::{all, batch, copy_tree, hex, options, run, scratch};
 
 #[test]
 fn appended_events_come_back_after_reopening() {
@@ -240,7 +240,7 @@ fn an_older_database_than_its_copies_is_damage() {
     copy_tree(&old.path().join("db"), &dir.path().join("db"));
     match Journal::open(dir.path(), options()) {
         Err(JournalError::Corrupt { seq: 3, what }) => {
-            assert!(what.contains("copy knows event 3"), "{what}")
+            assert!(what.contains("copy knows event 3"), "{what}");
         }
         other => panic!("{other:?}"),
     }
@@ -257,11 +257,7 @@ fn blobs_are_stored_once_and_checked() {
         Some(&b"output"[..])
     );
     assert_eq!(journal.blobs().get(&[7; 32]).expect("get"), None);
-    let name: String = stored
-        .hash
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let name = hex(&stored.hash);
     let path = dir.path().join("out").join(&name[..2]).join(&name);
     std::fs::write(&path, b"outpuT").expect("damage");
     assert!(matches!(
@@ -297,7 +293,7 @@ fn eight_writers_at_once_lose_nothing() {
     for _ in 0..WRITERS {
         // Only a deadlock waits this long.
         let (writer, seqs) = watchdog
-            .recv_timeout(Duration::from_secs(120))
+            .recv_timeout(Duration::from_mins(2))
             .expect("deadlock");
         let frames = journal.run_frames(&run(writer)).expect("run");
         assert_eq!(frames.len(), 2 * BATCHES);

@@ -23,13 +23,21 @@ impl Render for Plain {
 
 /// Options that do not depend on the machine.
 pub(crate) fn options() -> Options {
-    let mut options = Options::new(Arc::new(Plain));
-    options.tool = "wiab test".to_owned();
-    options.user = "tester".to_owned();
-    options.command = "wiab apply".to_owned();
-    options.space_min_bytes = 1 << 20;
-    options.now_ms = || 1_800_000_000_000;
-    options
+    Options {
+        tool: "wiab test".to_owned(),
+        user: "tester".to_owned(),
+        command: "wiab apply".to_owned(),
+        space_min_bytes: 1 << 20,
+        now_ms: || 1_800_000_000_000,
+        ..Options::new(Arc::new(Plain))
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 pub(crate) fn run(number: u8) -> RunKey {

@@ -29,14 +29,13 @@ use crate::machines::{Machine, Role};
 use crate::settings::{HairpinPolicy, PlanName, Settings};
 use crate::site;
 
-/// Packages of the host. `dnsmasq-base` and `iproute2` are only recommended by libvirt, which needs them for its networks; the package
-/// `dnsmasq` is left out on purpose: it would start a second name server on port 53.
-pub const PACKAGES: [&str; 11] = [
+/// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
+/// is left out on purpose: it would start a second name server on port 53.
+pub const PACKAGES: [&str; 10] = [
     "ca-certificates",
     "cloud-image-utils",
     "curl",
     "dnsmasq-base",
-    "iproute2",
     "libvirt-clients",
     "libvirt-daemon-system",
     "nftables",
@@ -88,6 +87,7 @@ struct Ground {
     key: Handle<SshKeypair>,
     known_hosts: Handle<SshKnownHosts>,
     host_keys: Vec<Handle<SshHostKeys>>,
+    pool: Handle<Dirs>,
     image: Handle<ImageBase>,
 }
 
@@ -96,6 +96,18 @@ struct Staging<'a> {
     machines: Vec<Machine>,
     deploy: String,
     plan: PlanBuilder,
+}
+
+/// The directories above `path`, from the top.
+fn ancestors(path: &str) -> Vec<Dir> {
+    let slashes = path.char_indices().skip(1).filter(|(_, c)| *c == '/');
+    slashes
+        .filter_map(|(at, _)| path.get(..at))
+        .map(|path| Dir {
+            path: path.to_owned(),
+            mode: 0o755,
+        })
+        .collect()
 }
 
 type After<'a> = Vec<&'a dyn AsRef<StepId>>;
@@ -172,9 +184,10 @@ impl<'a> Staging<'a> {
                 .map(|digest| digest.to_lowercase()),
             pool: self.settings.vms.pool.clone(),
         };
+        let pool = self.pool(packages.as_ref());
         let image = self
             .plan
-            .add("img.base", &after(packages.as_ref(), &[]), &image);
+            .add("img.base", &after(packages.as_ref(), &[&pool]), &image);
         Ground {
             packages,
             dirs,
@@ -182,6 +195,7 @@ impl<'a> Staging<'a> {
             key,
             known_hosts,
             host_keys,
+            pool,
             image,
         }
     }
@@ -221,25 +235,33 @@ impl<'a> Staging<'a> {
     }
 
     fn dirs(&mut self) -> Handle<Dirs> {
-        let dir = |path: String, mode| Dir { path, mode };
-        let mut dirs = vec![dir(self.deploy.clone(), 0o755)];
+        let mut dirs = ancestors(&self.deploy);
         for (path, mode) in [
-            ("ansible", 0o755),
-            ("ansible/inventory", 0o755),
-            ("ansible/inventory/offline", 0o755),
-            ("ssh", 0o700),
-            ("ssh/host", 0o700),
-            ("nocloud", 0o700),
+            ("", 0o755),
+            ("/ansible", 0o755),
+            ("/ansible/inventory", 0o755),
+            ("/ansible/inventory/offline", 0o755),
+            ("/ssh", 0o700),
+            ("/ssh/host", 0o700),
+            ("/nocloud", 0o700),
         ] {
-            dirs.push(dir(self.in_deploy(path), mode));
+            let path = format!("{}{path}", self.deploy);
+            dirs.push(Dir { path, mode });
         }
         for machine in &self.machines {
-            dirs.push(dir(
-                self.in_deploy(&format!("nocloud/{}", machine.name)),
-                0o700,
-            ));
+            let path = self.in_deploy(&format!("nocloud/{}", machine.name));
+            dirs.push(Dir { path, mode: 0o700 });
         }
-        self.plan.add("host.dirs", &[], &Dirs { dirs })
+        self.plan.add("host.dirs", &[], &Dirs { dirs, root: false })
+    }
+
+    /// Libvirt's own directory comes with its package; another one is made.
+    fn pool(&mut self, packages: Option<&Handle<AptPackages>>) -> Handle<Dirs> {
+        let path = self.settings.vms.pool.trim_end_matches('/').to_owned();
+        let mut dirs = ancestors(&path);
+        dirs.push(Dir { path, mode: 0o711 });
+        let pool = Dirs { dirs, root: true };
+        self.plan.add("img.pool", &after(packages, &[]), &pool)
     }
 
     fn network(&mut self, packages: Option<&Handle<AptPackages>>) -> Handle<LibvirtNetwork> {
@@ -309,7 +331,7 @@ impl<'a> Staging<'a> {
         let packages = ground.packages.as_ref();
         let seed = self.plan.add(
             &format!("vm.seed:{name}"),
-            &after(packages, &[&ground.dirs]),
+            &after(packages, &[&ground.dirs, &ground.pool]),
             &seed,
         );
         let disk = Qcow2Overlay {

@@ -1,16 +1,16 @@
 //! `wiab apply`: a new run, a saved plan, or the rest of a run.
 
-use wiab_engine::event::{Event, Limits, OnEdited, OnFailure, PlanRevised, RunOpened, RunResumed};
+use wiab_engine::event::{Limits, OnFailure, RunOpened};
 use wiab_engine::id::RunId;
-use wiab_engine::installation::{Installation, Run};
-use wiab_engine::plan::{Plan, triage};
+use wiab_engine::installation::Installation;
+use wiab_engine::plan::Plan;
 use wiab_engine::runner::Runner;
-use wiab_engine::state::Direction;
 use wiab_engine::survey::Survey;
-use wiab_journal::Journal;
 
 use crate::app::App;
-use crate::cli::{ApplyArgs, IfChanged, OnFailureArg};
+use crate::cli::{ApplyArgs, OnFailureArg};
+use crate::cmd::Opened;
+use crate::cmd::resume::Resume;
 use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::drive::{self, Drive};
@@ -18,7 +18,7 @@ use crate::exit::Code;
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::saved::SavedPlan;
-use crate::screen::{self, journal, plan as screen_plan};
+use crate::screen::{journal, plan as screen_plan};
 use crate::{setup, store};
 
 /// Applies.
@@ -37,25 +37,42 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
     let dirs = app.dirs(&config)?;
     crate::crash::locate(&dirs.crash(), &app.command_line);
     app.printer.json_version();
-    let (journal, runs) = super::open_journal(app, &dirs)?;
+    let opened = super::open_existing(app, &dirs)?;
     let job = Job {
         app,
         config: &config,
         dirs: &dirs,
-        journal: &journal,
-        runs: &runs,
     };
     let runtime = drive::runtime()?;
-    let code = match &args.resume {
-        Some(run) => runtime.block_on(job.resume(run, args.if_changed, &plan)),
-        None => runtime.block_on(job.fresh(args.yes, plan, saved.map(|saved| saved.survey))),
+    let code = match (&args.resume, opened) {
+        (Some(run), Some(opened)) => {
+            let (journal, runs) = &opened;
+            let resume = Resume {
+                app,
+                config: &config,
+                dirs: &dirs,
+                journal,
+                runs,
+            };
+            runtime.block_on(resume.go(run, args.if_changed, &plan))
+        }
+        (Some(_), None) => Err(nothing_at_all(app)),
+        (None, opened) => {
+            let approved = saved.map(|saved| saved.survey);
+            runtime.block_on(job.fresh(opened, args.yes, plan, approved))
+        }
     }?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    journal
-        .close()
-        .map_err(|error| store::problem(&error, &app.suffix()))?;
     app.printer.json_exit(code);
     Ok(code)
+}
+
+fn nothing_at_all(app: &App) -> Problem {
+    let problem = store::no_runs(app);
+    Problem {
+        cause: format!("nothing to resume: {}", problem.cause),
+        ..problem
+    }
 }
 
 fn flags(args: &ApplyArgs) -> Vec<(&'static str, String, &'static str)> {
@@ -81,8 +98,6 @@ struct Job<'a> {
     app: &'a App,
     config: &'a Config,
     dirs: &'a Dirs,
-    journal: &'a Journal,
-    runs: &'a Installation,
 }
 
 impl Job<'_> {
@@ -93,6 +108,7 @@ impl Job<'_> {
     /// A new run. With `approved`, what the host looked like when the plan was saved.
     async fn fresh(
         &self,
+        opened: Option<Opened>,
         yes: bool,
         plan: Plan,
         approved: Option<Survey>,
@@ -100,7 +116,11 @@ impl Job<'_> {
         let app = self.app;
         let machine = Machine::open(app, self.config, self.dirs)?;
         let survey = machine.surveyor(None).survey(&plan).await;
-        let usual_ms = journal::usual(&plan, self.runs);
+        let (journal, runs) = match opened {
+            Some((journal, runs)) => (Some(journal), runs),
+            None => (None, Installation::default()),
+        };
+        let usual_ms = journal::usual(&plan, &runs);
         if let Some(approved) = &approved {
             refuse_stale(app, approved, &survey)?;
         }
@@ -110,7 +130,7 @@ impl Job<'_> {
                 .note("Nothing to do: everything is as wanted. No run was begun.");
             return Ok(Code::Ok);
         }
-        if let Some(open) = self.runs.resumable() {
+        if let Some(open) = runs.resumable() {
             app.printer.warn(&format!(
                 "run {run} was not finished; to go on with it instead:  wiab apply --resume {run}{}",
                 app.suffix(),
@@ -133,7 +153,19 @@ impl Job<'_> {
             command_line: app.command_line.clone(),
             plan,
         };
-        let drive = self.drive(&machine, run, &opened.plan, false);
+        let journal = match journal {
+            Some(journal) => journal,
+            None => super::open_journal(app, self.dirs)?.0,
+        };
+        let drive = Drive {
+            app,
+            dirs: self.dirs,
+            machine: &machine,
+            journal: &journal,
+            run,
+            usual_ms: drive::usual(&opened.plan, &runs),
+            wanted_rollback: false,
+        };
         let (_, code) = drive
             .go(|world| Ok(Runner::fresh(run, opened, world)))
             .await?;
@@ -149,144 +181,6 @@ impl Job<'_> {
             },
             fail_fast: self.config.flag("run.fail_fast"),
         }
-    }
-
-    fn drive<'b>(&'b self, machine: &'b Machine, run: RunId, plan: &Plan, back: bool) -> Drive<'b> {
-        Drive {
-            app: self.app,
-            dirs: self.dirs,
-            machine,
-            journal: self.journal,
-            run,
-            usual_ms: plan
-                .steps
-                .iter()
-                .map(|step| {
-                    let learned = self.runs.usual_ms(&step.id);
-                    (step.id.clone(), learned.unwrap_or(step.usual_ms))
-                })
-                .collect(),
-            wanted_rollback: back,
-        }
-    }
-
-    /// The rest of a run.
-    async fn resume(
-        &self,
-        text: &str,
-        if_changed: IfChanged,
-        fresh: &Plan,
-    ) -> Result<Code, Problem> {
-        let app = self.app;
-        let run = store::find(app, self.runs, text).map_err(|problem| Problem {
-            cause: format!("nothing to resume: {}", problem.cause),
-            ..problem
-        })?;
-        if !run.state.is_resumable() {
-            return Err(self.nothing_to_resume(run));
-        }
-        if run.state.host != self.host() {
-            return Err(Problem::new(
-                Code::BadPlan,
-                format!(
-                    "run {} is on host {}, not {}",
-                    run.id.short(),
-                    run.state.host,
-                    self.host()
-                ),
-            )
-            .hint(format!(
-                "wiab apply --resume {} --host {}",
-                run.id.short(),
-                run.state.host
-            )));
-        }
-        let mut events: Vec<Event> = vec![
-            RunResumed {
-                tool: env!("CARGO_PKG_VERSION").to_owned(),
-                command_line: app.command_line.clone(),
-            }
-            .into(),
-        ];
-        events.extend(self.revision(run, if_changed, fresh)?);
-        let machine = Machine::open(app, self.config, self.dirs)?;
-        let back = matches!(
-            &run.state.direction,
-            Direction::Unwinding {
-                cause: wiab_engine::event::Cause::Operator,
-                ..
-            }
-        );
-        let state = run.state.clone();
-        let id = run.id;
-        let drive = self.drive(&machine, id, &state.plan().clone(), back);
-        let (_, code) = drive
-            .go(|world| Runner::resume(id, state, events, world))
-            .await?;
-        Ok(code)
-    }
-
-    fn nothing_to_resume(&self, run: &Run) -> Problem {
-        let words = screen::outcome_words(run.state.ended, false);
-        let suffix = self.app.suffix();
-        Problem::new(
-            Code::Failure,
-            format!("nothing to resume: run {} is {words}", run.id.short()),
-        )
-        .hint(format!("wiab apply{suffix}          begins a new run"))
-        .hint(format!("wiab journal list{suffix}   shows all runs"))
-    }
-
-    /// The event that changes the plan of a run that is resumed, if the configuration has changed and that is allowed.
-    fn revision(
-        &self,
-        run: &Run,
-        if_changed: IfChanged,
-        fresh: &Plan,
-    ) -> Result<Option<Event>, Problem> {
-        if run.state.direction != Direction::Forward {
-            return Ok(None);
-        }
-        // Steps that an earlier revision retired are kept at the end, only to be taken back.
-        let stored = Plan {
-            name: run.state.plan().name.clone(),
-            steps: run
-                .state
-                .steps()
-                .filter(|(_, record)| !record.retired)
-                .map(|(spec, _)| spec.clone())
-                .collect(),
-        };
-        if stored.digest() == fresh.digest() {
-            return Ok(None);
-        }
-        let changes = triage(&stored, fresh);
-        let on_edited = match if_changed {
-            IfChanged::Stop => {
-                let mut problem = Problem::new(
-                    Code::BadPlan,
-                    format!(
-                        "the configuration has changed since run {} began",
-                        run.id.short()
-                    ),
-                )
-                .detail(screen::triage::table(&changes, &run.state));
-                problem.remedy = screen::triage::ways(run.id, &self.app.suffix());
-                return Err(problem);
-            }
-            IfChanged::Redo => OnEdited::Redo,
-            IfChanged::Adopt => OnEdited::Adopt,
-        };
-        for line in screen::triage::table(&changes, &run.state) {
-            self.app.printer.note(&line);
-        }
-        Ok(Some(
-            PlanRevised {
-                plan: fresh.clone(),
-                on_edited,
-            }
-            .into(),
-        ))
     }
 }
 

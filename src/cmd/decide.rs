@@ -23,7 +23,7 @@ pub(crate) fn run(app: &App, args: &DecideArgs) -> Result<Code, Problem> {
             .hint("say why, in your own words: it is kept in the journal"));
     }
     let verdict = verdict(args);
-    let (journal, runs) = super::open_journal(app, &dirs)?;
+    let (journal, runs) = super::open_existing(app, &dirs)?.ok_or_else(|| store::no_runs(app))?;
     let run = store::find(app, &runs, &args.run)?;
     let step = match (&args.step, verdict) {
         (_, Verdict::Abandon) | (None, _) => None,

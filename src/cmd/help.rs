@@ -110,10 +110,12 @@ JSON output: --json replaces the text on stdout, --json-into FILE writes it besi
 
 apply, rollback, decide, status --follow and journal show --follow write JSON Lines. The first is
   {\"type\":\"version\",\"wiab\":\"...\",\"schema\":\"1.0\"}
-then one object per event of the run:
-  {\"type\":\"event\",\"seq\":7,\"run\":\"...\",\"time\":\"...\",\"actor\":\"...\",\"event\":\"StepStarted\",\"body\":{...}}
+then, from apply and rollback, what is about to be done: {\"type\":\"plan\",...} or {\"type\":\"rollback\",...}
+then one object per event of the run (`run_seq` is its place in the run; in the journal, `seq` its place there):
+  {\"type\":\"event\",\"run_seq\":7,\"run\":\"...\",\"time\":\"...\",\"actor\":\"...\",\"event\":\"StepStarted\",\"body\":{...}}
 then, for a command that fails before or beside the run,
   {\"type\":\"error\",\"message\":\"...\",\"detail\":[],\"hint\":[],\"exit\":{\"code\":78,\"name\":\"bad-config\"}}
+when a run is done with: {\"type\":\"end\",\"run\":\"...\",\"outcome\":\"completed\",\"exit\":{...}}
 and last
   {\"type\":\"exit\",\"exit\":{\"code\":0,\"name\":\"ok\"}}
 

@@ -8,6 +8,7 @@ pub(crate) mod help;
 pub(crate) mod init;
 pub(crate) mod journal;
 pub(crate) mod plan;
+pub(crate) mod resume;
 pub(crate) mod rollback;
 pub(crate) mod status;
 
@@ -44,8 +45,11 @@ pub(crate) fn run(app: &App, command: &Command) -> Result<Code, Problem> {
     }
 }
 
-/// Opens the journal for writing, and folds it. Creates nothing but the installation's directory when there is none.
-pub(crate) fn open_journal(app: &App, dirs: &Dirs) -> Result<(Journal, Installation), Problem> {
+/// An open journal and what it says.
+pub(crate) type Opened = (Journal, Installation);
+
+/// Opens the journal for writing, and folds it; makes one when there is none.
+pub(crate) fn open_journal(app: &App, dirs: &Dirs) -> Result<Opened, Problem> {
     dirs.prepare()?;
     let journal = Journal::open(&dirs.journal(), store::options(app))
         .map_err(|error| store::problem(&error, &app.suffix()))?;
@@ -55,4 +59,12 @@ pub(crate) fn open_journal(app: &App, dirs: &Dirs) -> Result<(Journal, Installat
         store::fold(&mut runs, &frame)?;
     }
     Ok((journal, runs))
+}
+
+/// The same, but `None` when there is none: a command that is refused must not leave one behind.
+pub(crate) fn open_existing(app: &App, dirs: &Dirs) -> Result<Option<Opened>, Problem> {
+    match dirs.journal().try_exists() {
+        Ok(false) => Ok(None),
+        Ok(true) | Err(_) => open_journal(app, dirs).map(Some),
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
         return Ok(Code::Ok);
     }
     crate::crash::locate(&dirs.crash(), &app.command_line);
-    let (journal, runs) = super::open_journal(app, &dirs)?;
+    let (journal, runs) = super::open_existing(app, &dirs)?.ok_or_else(|| store::no_runs(app))?;
     let targets = targets(app, &runs, args)?;
     app.printer.json_version();
     let losing = show(app, &targets, false, args)?;

@@ -3,8 +3,6 @@
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use crate::ui::time;
-
 /// A checked value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
@@ -63,16 +61,12 @@ pub(crate) enum Kind {
     Bool,
     /// A whole number within bounds.
     Integer(i64, i64),
-    /// A number within bounds.
-    Number(f64, f64),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A positive number, or `max`.
     Speed,
     /// A list of texts.
     List,
-    /// A duration with its unit.
-    Duration,
 }
 
 impl Kind {
@@ -83,7 +77,6 @@ impl Kind {
             Self::Name => "a text of a-z, A-Z, 0-9, `-`, `_`".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Integer(low, high) => format!("a whole number from {low} to {high}"),
-            Self::Number(low, high) => format!("a number from {low} to {high}"),
             Self::Choice(words) => words
                 .iter()
                 .map(|word| format!("\"{word}\""))
@@ -91,7 +84,6 @@ impl Kind {
                 .join(" or "),
             Self::Speed => "a positive number or \"max\"".to_owned(),
             Self::List => "a list of texts".to_owned(),
-            Self::Duration => "a duration such as \"90s\" or \"1h 30m\"".to_owned(),
         }
     }
 
@@ -118,11 +110,8 @@ impl Kind {
         let value = match self {
             Self::Bool => Value::Bool(text.parse().ok()?),
             Self::Integer(..) => Value::Integer(text.parse().ok()?),
-            Self::Number(..) => Value::Number(text.parse().ok()?),
             Self::List => Value::List(list(text)),
-            Self::Text | Self::Name | Self::Choice(_) | Self::Speed | Self::Duration => {
-                Value::Text(text.to_owned())
-            }
+            Self::Text | Self::Name | Self::Choice(_) | Self::Speed => Value::Text(text.to_owned()),
         };
         self.accept(value)
     }
@@ -133,11 +122,6 @@ impl Kind {
             (Self::Name, Value::Text(text)) => is_name(text),
             (Self::Bool, Value::Bool(_)) | (Self::List, Value::List(_)) => true,
             (Self::Integer(low, high), Value::Integer(number)) => (low..=high).contains(number),
-            (Self::Number(low, high), Value::Number(number)) => (low..=high).contains(number),
-            (Self::Number(..), Value::Integer(number)) => {
-                let number = f64::from(i32::try_from(*number).ok()?);
-                return self.accept(Value::Number(number));
-            }
             (Self::Choice(words), Value::Text(text)) => words.contains(&text.as_str()),
             (Self::Speed, Value::Text(text)) if text == "max" => true,
             (Self::Speed, Value::Text(text)) => {
@@ -148,7 +132,6 @@ impl Kind {
                 return self.accept(Value::Number(number));
             }
             (Self::Speed, Value::Number(number)) => *number > 0.0 && number.is_finite(),
-            (Self::Duration, Value::Text(text)) => time::parse_ms(text).is_some(),
             _ => false,
         };
         fits.then_some(value)
@@ -188,8 +171,6 @@ mod tests {
             (Kind::Name, "a b", false),
             (Kind::Choice(&["kvm", "qemu"]), "qemu", true),
             (Kind::Choice(&["kvm", "qemu"]), "xen", false),
-            (Kind::Duration, "90s", true),
-            (Kind::Duration, "90", false),
             (Kind::Bool, "yes", false),
         ];
         for (kind, text, want) in cases {

@@ -237,11 +237,20 @@ pub(crate) fn plain(style: Style, time_ms: u64, line: &Line) -> String {
     )
 }
 
-/// The event as a line of JSON.
+/// The event as a line of JSON. While a run is under way only its place in the run is known, not in the journal.
+pub(crate) fn json_live(recorded: &Recorded) -> Value {
+    with_place("run_seq", recorded)
+}
+
+/// The event of the journal as JSON.
 pub(crate) fn json(recorded: &Recorded) -> Value {
+    with_place("seq", recorded)
+}
+
+fn with_place(place: &str, recorded: &Recorded) -> Value {
     json!({
         "type": "event",
-        "seq": recorded.seq,
+        place: recorded.seq,
         "run": recorded.run.display(),
         "time": time::rfc3339(recorded.time_ms),
         "actor": recorded.actor,

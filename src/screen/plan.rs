@@ -310,6 +310,7 @@ pub(crate) fn json(view: &PlanView<'_>) -> Value {
         })
         .collect();
     json!({
+        "type": "plan",
         "schema": JSON_SCHEMA,
         "plan": view.plan.name,
         "digest": hex(&view.plan.digest()),

@@ -142,6 +142,7 @@ pub(crate) fn json(run: &Run, undo: &[UndoLine<'_>], wipe_data: bool) -> Value {
         })
         .collect();
     json!({
+        "type": "rollback",
         "schema": JSON_SCHEMA,
         "run": run.id.display(),
         "host": run.state.host,

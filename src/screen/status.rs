@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use wiab_engine::installation::Run;
-use wiab_engine::state::{Direction, RunState, StepState, Tally};
+use wiab_engine::state::{Direction, StepState, Tally};
 
 use crate::screen::{count, mark_of, outcome_word, outcome_words, pad};
 use crate::ui::printer::JSON_SCHEMA;
@@ -164,6 +164,7 @@ pub(crate) mod tests {
     use wiab_engine::id::StepId;
     use wiab_engine::outcome::{How, Receipt, UndoClass};
     use wiab_engine::plan::{Plan, RetryPolicy, StepSpec};
+    use wiab_engine::state::RunState;
 
     use super::*;
 

@@ -55,22 +55,6 @@ impl Mark {
         }
     }
 
-    /// The word.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Changed => "changed",
-            Self::Failed => "failed",
-            Self::Undone => "undone",
-            Self::Parked => "parked",
-            Self::Waiting => "waiting",
-            Self::Running => "running",
-            Self::Skipped => "skipped",
-            Self::Create => "create",
-            Self::Unsure => "unsure",
-        }
-    }
-
     fn ansi(self) -> &'static str {
         match self {
             Self::Ok | Self::Create => "32",
@@ -101,6 +85,7 @@ impl Style {
         unicode: false,
     };
     /// No colour, with glyphs.
+    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self {
         color: false,
         unicode: true,

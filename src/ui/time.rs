@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-/// `0.4 s`, `41 s`, `12:04`, `1:02:03`.
+/// `15 ms`, `0.4 s`, `41 s`, `12:04`, `1:02:03`.
 pub(crate) fn took(ms: u64) -> String {
     let seconds = ms / 1_000;
     match ms {
-        0..10_000 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        0..100 => format!("{ms} ms"),
+        100..10_000 => format!("{seconds}.{} s", ms % 1_000 / 100),
         10_000..60_000 => format!("{seconds} s"),
         60_000..3_600_000 => format!("{}:{:02}", seconds / 60, seconds % 60),
         _ => format!(

@@ -1,3 +1,4 @@
 //! Integration tests of the hosts and step kinds.
 
 mod hosts;
+mod laws;

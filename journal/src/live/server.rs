@@ -125,10 +125,12 @@ impl Drop for Server {
         self.hub.journal.shared().pulse.beat();
         // Wakes the acceptor.
         drop(UnixStream::connect(&self.path));
-        if let Some(acceptor) = self.acceptor.take() {
-            if acceptor.join().is_err() {
-                tracing::error!("the live server panicked");
-            }
+        if self
+            .acceptor
+            .take()
+            .is_some_and(|acceptor| acceptor.join().is_err())
+        {
+            tracing::error!("the live server panicked");
         }
         if let Err(error) = fs_err::remove_file(&self.path) {
             tracing::debug!(%error, "the live socket could not be removed");

@@ -1,7 +1,11 @@
 //! The machine that steps act on: the trait, and what passes through it.
 
+pub mod local;
+mod quote;
 pub mod shell;
 pub mod sim;
+
+pub use self::quote::quote;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,9 +1,16 @@
-//! A host together with the step that uses it: commands are written to the step's transcript, host errors become failures.
+//! A host together with the attempt that uses it: commands go to the transcript, host errors become failures.
 
-use wiab_engine::outcome::Failure;
+use wiab_engine::outcome::{Failure, Residue};
 use wiab_engine::ports::{StepCx, Tick};
 
+use super::quote::quote;
 use super::{Cmd, Host, HostError, JobId, JobState, Meta, Output, Stat};
+
+/// Most bytes of each stream of one command in the transcript, half from its beginning, half from its end.
+const STREAM_BYTES_MAX: usize = 32 << 10;
+
+/// Most lines of a command's last words in a failure.
+const LAST_LINES: usize = 3;
 
 /// The host as one attempt of a step sees it.
 #[derive(Debug, Clone, Copy)]
@@ -20,31 +27,9 @@ impl<'a> Shell<'a> {
         Self { host, cx }
     }
 
-    fn told(&self, cmd: &Cmd, output: &Output) {
-        self.cx.evidence.push(&format!(
-            "$ {}\n{}{}\n→ {}\n",
-            cmd.argv.join(" "),
-            output.text(),
-            output.error_text(),
-            output.code
-        ));
-    }
-
-    fn line(&self) -> impl Fn(&str) + Send + Sync + use<> {
-        let progress = self.cx.progress.clone();
-        move |text: &str| progress.tick(Tick::Line(text.to_owned()))
-    }
-
     /// Runs a command; any exit code is an answer.
     pub async fn run(&self, cmd: &Cmd) -> Result<Output, Failure> {
-        let line = self.line();
-        let output = self
-            .host
-            .run(cmd, &self.cx.cancel, &line)
-            .await
-            .map_err(|error| host_failure(&error))?;
-        self.told(cmd, &output);
-        Ok(output)
+        self.attempt(cmd).await.map_err(|(failure, _)| failure)
     }
 
     /// Runs a command that must end with 0.
@@ -58,92 +43,209 @@ impl<'a> Shell<'a> {
 
     /// Runs a looking command; `None` when the program is not installed.
     pub async fn probe(&self, cmd: &Cmd) -> Result<Option<Output>, Failure> {
-        let line = self.line();
-        match self.host.run(cmd, &self.cx.cancel, &line).await {
-            Ok(output) => {
-                self.told(cmd, &output);
-                Ok(Some(output))
-            }
-            Err(HostError::NoProgram { .. }) => Ok(None),
-            Err(error) => Err(host_failure(&error)),
+        match self.attempt(cmd).await {
+            Ok(output) => Ok(Some(output)),
+            Err((_, HostError::NoProgram { .. })) => Ok(None),
+            Err((failure, _)) => Err(failure),
         }
+    }
+
+    async fn attempt(&self, cmd: &Cmd) -> Result<Output, (Failure, HostError)> {
+        let fresh = self.is_fresh();
+        let begun_ms = self.cx.clock.mono_ms();
+        let line = |text: &str| self.cx.progress.tick(Tick::Line(text.to_owned()));
+        let done = self.host.run(cmd, &self.cx.cancel, &line).await;
+        self.record(cmd, begun_ms, done.as_ref());
+        done.map_err(|error| (failure(&error, fresh), error))
     }
 
     /// Reads a file; its content does not enter the transcript.
     pub async fn read(&self, path: &str, root: bool) -> Result<Option<Vec<u8>>, Failure> {
-        self.host
-            .read(path, root)
-            .await
-            .map_err(|error| host_failure(&error))
+        let fresh = self.is_fresh();
+        let done = self.host.read(path, root).await;
+        done.map_err(|error| failure(&error, fresh))
     }
 
     /// Writes a file atomically; its content does not enter the transcript.
     pub async fn write(&self, path: &str, bytes: &[u8], meta: &Meta) -> Result<(), Failure> {
-        self.host
-            .write(path, bytes, meta)
-            .await
-            .map_err(|error| host_failure(&error))
+        let fresh = self.is_fresh();
+        let done = self.host.write(path, bytes, meta).await;
+        let text = format!(
+            "write {path} ({} bytes, mode {:04o})",
+            bytes.len(),
+            meta.mode
+        );
+        self.note(&text, done.as_ref().err());
+        done.map_err(|error| failure(&error, fresh))
     }
 
-    /// Removes a file or an empty directory.
+    /// Removes a file or an empty directory; `false` if nothing was there.
     pub async fn remove(&self, path: &str, root: bool) -> Result<bool, Failure> {
-        self.host
-            .remove(path, root)
-            .await
-            .map_err(|error| host_failure(&error))
+        let fresh = self.is_fresh();
+        let done = self.host.remove(path, root).await;
+        self.note(&format!("remove {path}"), done.as_ref().err());
+        done.map_err(|error| failure(&error, fresh))
     }
 
     /// What stands at a path.
     pub async fn stat(&self, path: &str) -> Result<Option<Stat>, Failure> {
-        self.host
-            .stat(path)
-            .await
-            .map_err(|error| host_failure(&error))
+        let fresh = self.is_fresh();
+        let done = self.host.stat(path).await;
+        done.map_err(|error| failure(&error, fresh))
     }
 
     /// Where this attempt's job of that label stands.
     pub async fn job_state(&self, label: &str) -> Result<JobState, Failure> {
-        self.host
-            .job_state(&self.job_id(label))
-            .await
-            .map_err(|error| host_failure(&error))
+        let fresh = self.is_fresh();
+        let done = self.host.job_state(&self.job_id(label)).await;
+        done.map_err(|error| failure(&error, fresh))
     }
 
-    /// Starts this attempt's job of that label, or attaches to it, and follows it to its end.
+    /// Starts this attempt's job of that label, or attaches to it, and follows it to its end. Any exit code is an answer.
     pub async fn job(&self, label: &str, cmd: &Cmd) -> Result<Output, Failure> {
-        let id = self.job_id(label);
-        let line = self.line();
-        self.host
-            .job_start(&id, cmd)
-            .await
-            .map_err(|error| host_failure(&error))?;
-        let output = self
+        let (id, fresh) = (self.job_id(label), self.is_fresh());
+        let begun_ms = self.cx.clock.mono_ms();
+        let line = |text: &str| self.cx.progress.tick(Tick::Line(text.to_owned()));
+        if let Err(error) = self.host.job_start(&id, cmd).await {
+            self.record(cmd, begun_ms, Err(&error));
+            return Err(failure(&error, fresh));
+        }
+        let wait = self
             .host
-            .job_wait(&id, 0, cmd.timeout_ms, &self.cx.cancel, &line)
-            .await
-            .map_err(|error| host_failure(&error))?;
-        self.told(cmd, &output);
-        Ok(output)
+            .job_wait(&id, 0, cmd.timeout_ms, &self.cx.cancel, &line);
+        let done = wait.await;
+        self.record(cmd, begun_ms, done.as_ref());
+        // The job has run: whatever became of it, the host may have changed.
+        done.map_err(|error| failure(&error, false))
+    }
+
+    /// Forgets this attempt's job of that label, which must have ended.
+    pub async fn job_forget(&self, label: &str) -> Result<(), Failure> {
+        let done = self.host.job_forget(&self.job_id(label)).await;
+        done.map_err(|error| failure(&error, false))
     }
 
     fn job_id(&self, label: &str) -> JobId {
         JobId::new(self.cx.run, &self.cx.step, self.cx.attempt, label)
     }
-}
 
-fn exit_failure(cmd: &Cmd, output: &Output) -> Failure {
-    let program = cmd.argv.first().map_or("command", String::as_str);
-    let said = output.error_text();
-    let last = said.lines().next_back().unwrap_or_default();
-    Failure::dirty(format!("`{program}` ended with {}: {last}", output.code))
-}
+    /// Whether this attempt cannot have changed anything yet.
+    fn is_fresh(&self) -> bool {
+        !self.cx.resumed && self.cx.evidence.bytes().is_none()
+    }
 
-fn host_failure(error: &HostError) -> Failure {
-    match error {
-        HostError::NoProgram { .. } | HostError::Denied { .. } | HostError::File { .. } => {
-            Failure::dirty(error.to_string())
+    /// Writes a command to the transcript: never its input or environment, which may hold secrets.
+    fn record(&self, cmd: &Cmd, begun_ms: u64, done: Result<&Output, &HostError>) {
+        let took_ms = self.cx.clock.mono_ms().saturating_sub(begun_ms);
+        let root = if cmd.root { "# " } else { "$ " };
+        let mut text = format!("{root}{}\n", quote(&cmd.argv));
+        match done {
+            Ok(output) => {
+                for stream in [&output.stdout, &output.stderr] {
+                    text.push_str(&bounded(stream));
+                }
+                text += &format!("[exit {}, {took_ms} ms]\n", output.code);
+            }
+            Err(error) => text += &format!("[{error}, {took_ms} ms]\n"),
         }
-        HostError::Unreachable { .. } => Failure::dirty(error.to_string()).retry(),
+        self.cx.evidence.push(&text);
+    }
+
+    fn note(&self, what: &str, error: Option<&HostError>) {
+        let end = error.map_or_else(|| "[ok]".to_owned(), |error| format!("[{error}]"));
+        self.cx.evidence.push(&format!("$ {what}\n{end}\n"));
+    }
+}
+
+/// Head and tail of a stream, ending with a newline.
+fn bounded(stream: &[u8]) -> String {
+    if stream.is_empty() {
+        return String::new();
+    }
+    let half = STREAM_BYTES_MAX / 2;
+    let mut text = match stream.len().checked_sub(STREAM_BYTES_MAX) {
+        None | Some(0) => String::from_utf8_lossy(stream).into_owned(),
+        Some(dropped) => {
+            let (head, rest) = stream.split_at(half);
+            let tail = rest.get(dropped..).unwrap_or_default();
+            format!(
+                "{}\n… {dropped} bytes left out …\n{}",
+                String::from_utf8_lossy(head),
+                String::from_utf8_lossy(tail)
+            )
+        }
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+/// A command that ended badly: its last words, and whether waiting may help.
+fn exit_failure(cmd: &Cmd, output: &Output) -> Failure {
+    let program = cmd.argv.first().map_or("", String::as_str);
+    let said = match output.error_text() {
+        text if text.is_empty() => output.text(),
+        text => text,
+    };
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let last = lines
+        .get(lines.len().saturating_sub(LAST_LINES)..)
+        .unwrap_or_default();
+    let why = match last {
+        [] => format!("`{program}` ended with code {}", output.code),
+        last => format!(
+            "`{program}` ended with code {}: {}",
+            output.code,
+            last.join(" / ")
+        ),
+    };
+    let failure = Failure::dirty(why);
+    if is_apt_lock(&said) {
+        return failure
+            .retry()
+            .hint("another package manager holds the lock; wait for it or stop it");
+    }
+    failure
+}
+
+fn is_apt_lock(text: &str) -> bool {
+    [
+        "Could not get lock",
+        "Unable to lock directory",
+        "is held by process",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+}
+
+/// A host's error as a failure. `fresh` says that the attempt cannot have changed anything before.
+fn failure(error: &HostError, fresh: bool) -> Failure {
+    let failure = Failure {
+        residue: if fresh {
+            Residue::Clean
+        } else {
+            Residue::Dirty
+        },
+        ..Failure::clean(error.to_string())
+    };
+    match error {
+        HostError::NoProgram { program } => {
+            failure.hint(format!("install the package that brings `{program}`"))
+        }
+        HostError::Denied { .. } => {
+            failure.hint("give the user passwordless sudo, or run wiab as root")
+        }
+        HostError::Unreachable { .. } => failure.retry(),
+        // An atomic write that failed has left the old file, at most a temporary one beside it.
+        HostError::File { .. } => Failure {
+            residue: Residue::Dirty,
+            ..failure
+        },
         HostError::TimedOut { .. } | HostError::LostMidway { .. } => {
             Failure::unknown(error.to_string()).retry()
         }

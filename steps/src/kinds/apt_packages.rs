@@ -9,6 +9,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
+use super::jobs::{Settle, last_line, settle_earlier, settle_forward};
 use super::{Act, bound};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host};
@@ -18,6 +19,8 @@ const INSTALL_MS: u64 = 30 * 60_000;
 const UPDATE_MS: u64 = 5 * 60_000;
 /// How long apt waits for another apt to end, for example unattended upgrades.
 const LOCK_WAIT: &str = "DPkg::Lock::Timeout=300";
+/// Label of the detached job.
+const JOB: &str = "install";
 const FORMAT: &str = "${Package} ${db:Status-Status}\n";
 /// States that `dpkg --configure -a` completes.
 const INTERRUPTED: [&str; 5] = [
@@ -178,20 +181,18 @@ impl Act for AptPackages {
         })?;
         let mut arguments = vec!["install", "-y", "--no-install-recommends", "-o", LOCK_WAIT];
         arguments.extend(missing);
-        let output = sh.job("install", &apt(&arguments)).await?;
+        settle_earlier(sh, JOB, Settle::Wait(INSTALL_MS)).await?;
+        let output = sh.job(JOB, &apt(&arguments)).await?;
         if !output.ok() {
-            let said = output.error_text();
-            let last = said.lines().next_back().unwrap_or_default();
-            return Err(Failure::dirty(format!(
-                "apt-get install ended with {}: {last}",
-                output.code
-            ))
-            .retry());
+            let last = last_line(&output);
+            let why = format!("apt-get install ended with {}: {last}", output.code);
+            return Err(Failure::dirty(why).retry());
         }
         Ok(self.receipt())
     }
 
     async fn undo(&self, sh: Shell<'_>, before: &String) -> Result<(), Failure> {
+        settle_forward(sh, JOB, Settle::Wait(INSTALL_MS)).await?;
         let before: BTreeSet<&str> = before.split_whitespace().collect();
         let now = present(sh).await?;
         let names = now.keys().map(String::as_str);

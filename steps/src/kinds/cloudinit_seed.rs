@@ -37,7 +37,7 @@ pub struct CloudinitSeed {
     pub mac: String,
 }
 
-/// Which files existed, and under which suffix this run keeps their old content beside them.
+/// Which files existed, and under which suffix their old content is kept beside them; it names the content.
 ///
 /// The old files hold a private key, so that their content must not enter the before-image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,8 +243,10 @@ impl Act for CloudinitSeed {
                 existed.push(path);
             }
         }
+        let recorded = self.recorded(sh).await?.unwrap_or_default();
+        let short: String = recorded.chars().take(12).collect();
         Ok(Image {
-            suffix: format!(".before-{}", sh.cx.run.short()),
+            suffix: format!(".before-{short}"),
             existed,
         })
     }
@@ -297,6 +299,8 @@ impl Act for CloudinitSeed {
             if !image.existed.contains(&path) {
                 sh.remove(&path, root).await?;
             } else if exists(sh, &kept).await? {
+                // Removing also clears what an interrupted write left beside the file.
+                sh.remove(&path, root).await?;
                 sh.ok(&cmd(["mv", "-f", "--", &kept, &path], root)).await?;
             }
         }

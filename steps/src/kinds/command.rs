@@ -7,9 +7,10 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
+use super::jobs::{Settle, job_of, job_state, last_line, settle_forward};
 use super::{Act, bound};
 use crate::host::shell::Shell;
-use crate::host::{Cmd, Host, JobId, JobState, Output};
+use crate::host::{Cmd, Host, JobState, Output};
 use crate::kind::{About, Kind, Pace};
 
 const PROBE_MS: u64 = 60_000;
@@ -64,18 +65,8 @@ impl Command {
 
 fn ended(argv: &[String], output: &Output) -> Failure {
     let program = argv.first().map_or("command", String::as_str);
-    let said = output.error_text();
-    let last = said.lines().next_back().unwrap_or_default();
+    let last = last_line(output);
     Failure::dirty(format!("`{program}` ended with {}: {last}", output.code))
-}
-
-fn job(sh: Shell<'_>, label: &str) -> JobId {
-    JobId::new(sh.cx.run, &sh.cx.step, sh.cx.attempt, label)
-}
-
-async fn job_state(sh: Shell<'_>, label: &str) -> Result<JobState, Failure> {
-    let state = sh.host.job_state(&job(sh, label)).await;
-    state.map_err(|error| Failure::unknown(error.to_string()).retry())
 }
 
 impl Kind for Command {
@@ -136,7 +127,7 @@ impl Act for Command {
                 .first_look(sh, unknown("no probe command is configured"))
                 .await;
         }
-        match job_state(sh, "run").await? {
+        match job_state(sh, sh.cx.attempt, "run").await? {
             JobState::Running | JobState::Exited(_) => Ok(Probe::Running),
             JobState::Absent => self.first_look(sh, Probe::Absent).await,
             JobState::Lost => {
@@ -168,10 +159,11 @@ impl Act for Command {
         let Some(argv) = &self.undo else {
             return Ok(());
         };
-        match job_state(sh, "undo").await? {
+        settle_forward(sh, "run", Settle::Wait(self.timeout_ms)).await?;
+        match job_state(sh, sh.cx.attempt, "undo").await? {
             JobState::Exited(0) => return Ok(()),
             JobState::Exited(_) | JobState::Lost => {
-                let forgotten = sh.host.job_forget(&job(sh, "undo")).await;
+                let forgotten = sh.host.job_forget(&job_of(sh, sh.cx.attempt, "undo")).await;
                 forgotten.map_err(|error| Failure::unknown(error.to_string()).retry())?;
             }
             JobState::Absent | JobState::Running => {}

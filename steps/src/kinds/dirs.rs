@@ -11,12 +11,15 @@ use crate::host::shell::Shell;
 use crate::host::{Cmd, Host};
 use crate::kind::{About, Kind};
 
-/// Directories of the connecting user, parents before children.
+/// Directories, parents before children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dirs {
     /// The directories; parents come first.
     pub dirs: Vec<Dir>,
+    /// Whether they are root's; else they are the connecting user's.
+    #[serde(default)]
+    pub root: bool,
 }
 
 /// One directory.
@@ -30,6 +33,11 @@ pub struct Dir {
 }
 
 impl Dirs {
+    fn cmd<const N: usize>(&self, argv: [&str; N]) -> Cmd {
+        let cmd = Cmd::new(argv);
+        if self.root { cmd.root() } else { cmd }
+    }
+
     async fn missing(&self, sh: Shell<'_>) -> Result<Vec<&Dir>, Failure> {
         let mut missing = Vec::new();
         for dir in &self.dirs {
@@ -60,9 +68,7 @@ impl Kind for Dirs {
         match self.dirs.as_slice() {
             [] => "no directories".to_owned(),
             [one] => format!("make directory {}", one.path),
-            [first, rest @ ..] => {
-                format!("make directory {} and {} inside", first.path, rest.len())
-            }
+            [.., last] => format!("make {} directories up to {}", self.dirs.len(), last.path),
         }
     }
 
@@ -104,7 +110,7 @@ impl Act for Dirs {
     async fn apply(&self, sh: Shell<'_>, _: &Vec<String>) -> Result<Receipt, Failure> {
         for dir in self.missing(sh).await? {
             let mode = format!("{:04o}", dir.mode);
-            sh.ok(&Cmd::new(["mkdir", "-m", &mode, "--", &dir.path]))
+            sh.ok(&self.cmd(["mkdir", "-m", &mode, "--", &dir.path]))
                 .await?;
         }
         Ok(Receipt::note(format!("{} directories", self.dirs.len())))
@@ -114,7 +120,7 @@ impl Act for Dirs {
         for path in missing.iter().rev() {
             if sh.stat(path).await?.is_some() {
                 // A directory that others use by now is not empty and stays: `rmdir` refuses it.
-                sh.run(&Cmd::new(["rmdir", "--", path])).await?;
+                sh.run(&self.cmd(["rmdir", "--", path])).await?;
             }
         }
         Ok(())

@@ -199,11 +199,12 @@ impl Act for FileBlock {
 
     async fn undo(&self, sh: Shell<'_>, old: &Option<Old>) -> Result<(), Failure> {
         let Some(found) = sh.read(&self.path, true).await? else {
-            return Ok(());
+            // Also clears what an interrupted write left beside it.
+            return restore(sh, &self.path, old.as_ref(), true).await;
         };
         let before = old.as_ref().map(Old::bytes).transpose()?;
         if before.as_ref() == Some(&found) {
-            return Ok(());
+            return restore(sh, &self.path, old.as_ref(), true).await;
         }
         let base = before.clone().unwrap_or_default();
         if found == self.with_block(&base)? {

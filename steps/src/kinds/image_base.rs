@@ -7,6 +7,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
+use super::jobs::{Settle, last_line, settle_earlier, settle_forward};
 use super::qemu::{exists, info, move_new, remove_all};
 use super::{Act, bound};
 use crate::host::shell::Shell;
@@ -15,6 +16,8 @@ use crate::kind::{About, Kind, Out, Pace};
 
 const DOWNLOAD_MS: u64 = 60 * 60_000;
 const COPY_MS: u64 = 10 * 60_000;
+/// Label of the detached job.
+const JOB: &str = "download";
 const DIGEST_DIGITS: usize = 16;
 
 /// A base image in the pool, named by its digest.
@@ -99,7 +102,8 @@ impl ImageBase {
         let curl = Cmd::new(["curl", "-fsSL", "-C", "-", "-o", part, &self.source])
             .root()
             .timeout_ms(DOWNLOAD_MS);
-        let output = sh.job("download", &curl).await?;
+        settle_earlier(sh, JOB, Settle::Kill).await?;
+        let output = sh.job(JOB, &curl).await?;
         if output.ok() {
             return Ok(());
         }
@@ -111,7 +115,7 @@ impl ImageBase {
             "download of {} ended with curl code {}: {}",
             self.source,
             output.code,
-            output.error_text()
+            last_line(&output)
         ))
         .retry()
         .hint("check that the host reaches the URL; what was downloaded is kept and continued"))
@@ -265,6 +269,7 @@ impl Act for ImageBase {
     }
 
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
+        settle_forward(sh, JOB, Settle::Kill).await?;
         let (part, record) = (self.part(), self.record());
         let was_there = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or_default();

@@ -16,10 +16,10 @@ pub(super) struct KeyPair<'a> {
     pub(super) comment: &'a str,
 }
 
-/// Which halves existed.
+/// Which halves existed, and the mode of the private one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Image {
-    private: bool,
+    private: Option<u32>,
     public: bool,
 }
 
@@ -67,7 +67,7 @@ impl KeyPair<'_> {
 
     pub(super) async fn capture(&self, sh: Shell<'_>) -> Result<Image, Failure> {
         Ok(Image {
-            private: exists(sh, self.path).await?,
+            private: sh.stat(self.path).await?.map(|stat| stat.mode),
             public: exists(sh, &self.public_path()).await?,
         })
     }
@@ -80,11 +80,12 @@ impl KeyPair<'_> {
             }
             Some(_) => {}
         }
+        // Before the public half is there, so that a satisfied probe means that nothing is left over.
+        self.clear_fresh(sh).await?;
         let public = match self.public(sh).await? {
             Some(public) => public,
             None => self.recover_public(sh).await?,
         };
-        self.clear_fresh(sh).await?;
         Ok(Self::receipt(&public))
     }
 
@@ -142,8 +143,13 @@ impl KeyPair<'_> {
 
     pub(super) async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
         self.clear_fresh(sh).await?;
-        if !image.private {
-            sh.remove(self.path, false).await?;
+        match (image.private, sh.stat(self.path).await?) {
+            (None, _) => drop(sh.remove(self.path, false).await?),
+            (Some(mode), Some(stat)) if stat.mode != mode => {
+                let mode = format!("{mode:04o}");
+                sh.ok(&Cmd::new(["chmod", &mode, "--", self.path])).await?;
+            }
+            (Some(_), _) => {}
         }
         if !image.public {
             sh.remove(&self.public_path(), false).await?;

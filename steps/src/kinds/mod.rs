@@ -9,6 +9,7 @@ pub mod file_block;
 pub mod host_groups;
 pub mod image_base;
 pub mod inventory;
+mod jobs;
 mod keys;
 pub mod libvirt_domain;
 pub mod libvirt_domain_running;

@@ -149,14 +149,14 @@ impl Act for NftHairpinRemoved {
             return Ok(());
         };
         for (index, text) in &image.rules {
-            let at = rules.iter().position(|rule| rule.index == *index);
-            if at.is_some_and(|at| rules.get(at).is_some_and(|rule| rule.comment == COMMENT)) {
-                continue;
-            }
-            let script = if at.is_some() {
-                format!("insert rule ip nat POSTROUTING index {index} {text}\n")
-            } else {
-                format!("add rule ip nat POSTROUTING {text}\n")
+            let there = rules.iter().find(|rule| rule.index == *index);
+            let script = match there {
+                Some(rule) if rule.comment == COMMENT => continue,
+                Some(rule) => format!(
+                    "insert rule ip nat POSTROUTING handle {} {text}\n",
+                    rule.handle
+                ),
+                None => format!("add rule ip nat POSTROUTING {text}\n"),
             };
             load(sh, &script).await?;
             rules = list(sh, &CHAIN).await?.unwrap_or_default();

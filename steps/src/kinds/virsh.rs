@@ -39,7 +39,7 @@ async fn listing(sh: Shell<'_>, arguments: &[&str]) -> Result<Option<Vec<String>
 }
 
 fn no_answer() -> Failure {
-    Failure::clean("libvirt does not answer")
+    Failure::dirty("libvirt does not answer")
         .retry()
         .hint("look at `systemctl status libvirtd` and `sudo virsh list` on the host")
 }
@@ -134,7 +134,7 @@ pub(super) async fn attached(
 
 /// Reads XML that libvirt printed.
 pub(super) fn read(xml: &str, what: &str) -> Result<Node, Failure> {
-    parse(xml).ok_or_else(|| Failure::clean(format!("libvirt's XML of `{what}` cannot be read")))
+    parse(xml).ok_or_else(|| Failure::dirty(format!("libvirt's XML of `{what}` cannot be read")))
 }
 
 /// Defines a network from XML.

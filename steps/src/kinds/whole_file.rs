@@ -163,7 +163,6 @@ impl WholeFile<'_> {
         let found = sh.read(self.path, self.root).await?;
         let before = old.map(Old::bytes).transpose()?;
         match found {
-            None if old.is_none() => Ok(()),
             Some(found) if found != self.content && Some(&found) != before.as_ref() => {
                 Err(Failure::clean(format!(
                     "{} was changed after wiab wrote it; it is left as it is",

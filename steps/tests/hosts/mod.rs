@@ -1,6 +1,7 @@
 //! The hosts.
 
 mod crash;
+mod local;
 mod sim;
 
 use std::future::Future;

@@ -1,0 +1,293 @@
+//! The plan as the settings ask for it: known answers, dependencies, lanes, errors.
+
+use std::collections::BTreeSet;
+
+use wiab_engine::plan::{Plan, PlanError, StepSpec};
+use wiab_plans::{
+    CommandLine, Hairpin, HairpinPolicy, PlanName, Settings, SiteStep, StagingError, vm_env,
+    wiab_staging,
+};
+use wiab_steps::kind::BuildError;
+
+const VMS: [&str; 7] = [
+    "assethost",
+    "kubenode1",
+    "kubenode2",
+    "kubenode3",
+    "datanode1",
+    "datanode2",
+    "datanode3",
+];
+
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+fn plan(settings: &Settings) -> Plan {
+    wiab_staging(settings).unwrap()
+}
+
+#[expect(clippy::panic, reason = "a helper of tests")]
+fn step<'a>(plan: &'a Plan, id: &str) -> &'a StepSpec {
+    let found = plan.steps.iter().find(|step| step.id.as_str() == id);
+    found.unwrap_or_else(|| panic!("no step {id}"))
+}
+
+fn after<'a>(plan: &'a Plan, id: &str) -> BTreeSet<&'a str> {
+    let after = &step(plan, id).after;
+    after.iter().map(wiab_engine::id::StepId::as_str).collect()
+}
+
+fn site(id: &str, after: &[&str]) -> SiteStep {
+    SiteStep {
+        id: id.to_owned(),
+        after: after.iter().map(|&id| id.to_owned()).collect(),
+        run: CommandLine::Shell("true".to_owned()),
+        probe: None,
+        undo: None,
+        timeout: None,
+        root: false,
+        idempotent: false,
+        lanes: vec!["mine".to_owned()],
+    }
+}
+
+#[test]
+fn the_plan_has_these_steps() {
+    let plan = plan(&Settings::default());
+    let found: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+    let mut wanted: BTreeSet<String> = [
+        "host.dirs",
+        "host.groups",
+        "host.ip-forward",
+        "host.packages",
+        "hosts.block",
+        "hp.rpfilter",
+        "hp.snat",
+        "img.base",
+        "img.pool",
+        "inv.vm-env",
+        "inv.write",
+        "net.default-removed",
+        "net.wirebox",
+        "ssh.key",
+        "ssh.known-hosts",
+    ]
+    .map(str::to_owned)
+    .into();
+    for vm in VMS {
+        for kind in [
+            "vm.seed",
+            "vm.disk",
+            "vm.define",
+            "vm.start",
+            "vm.ready",
+            "ssh.hostkey",
+        ] {
+            wanted.insert(format!("{kind}:{vm}"));
+        }
+    }
+    assert_eq!(found, wanted.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn steps_come_after_what_they_need() {
+    let plan = plan(&Settings::default());
+    let all = |kind: &str| {
+        VMS.iter()
+            .map(|vm| format!("{kind}:{vm}"))
+            .collect::<Vec<_>>()
+    };
+    let cases: [(&str, Vec<String>); 15] = [
+        ("host.packages", vec![]),
+        ("host.dirs", vec![]),
+        ("host.groups", vec!["host.packages".to_owned()]),
+        ("net.default-removed", vec!["host.packages".to_owned()]),
+        (
+            "net.wirebox",
+            ["host.packages", "net.default-removed"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
+        (
+            "ssh.key",
+            ["host.dirs", "host.packages"].map(str::to_owned).to_vec(),
+        ),
+        (
+            "ssh.known-hosts",
+            [all("ssh.hostkey"), vec!["host.dirs".to_owned()]].concat(),
+        ),
+        (
+            "img.base",
+            ["host.packages", "img.pool"].map(str::to_owned).to_vec(),
+        ),
+        (
+            "vm.seed:kubenode1",
+            [
+                "host.dirs",
+                "host.packages",
+                "img.pool",
+                "ssh.hostkey:kubenode1",
+                "ssh.key",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ),
+        ("vm.disk:kubenode1", vec!["img.base".to_owned()]),
+        (
+            "vm.define:kubenode1",
+            ["net.wirebox", "vm.disk:kubenode1", "vm.seed:kubenode1"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
+        ("vm.start:kubenode1", vec!["vm.define:kubenode1".to_owned()]),
+        (
+            "vm.ready:kubenode1",
+            ["ssh.key", "ssh.known-hosts", "vm.start:kubenode1"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
+        (
+            "inv.write",
+            [all("vm.ready"), vec!["host.dirs".to_owned()]].concat(),
+        ),
+        (
+            "hp.snat",
+            ["host.packages", "net.wirebox"].map(str::to_owned).to_vec(),
+        ),
+    ];
+    for (id, wanted) in cases {
+        assert_eq!(
+            after(&plan, id),
+            wanted.iter().map(String::as_str).collect(),
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn lanes_serialise_what_shares_a_resource() {
+    let plan = plan(&Settings::default());
+    for (id, lane) in [
+        ("host.packages", Some("host-apt")),
+        ("host.ip-forward", Some("host-net")),
+        ("hp.rpfilter", Some("host-net")),
+        ("hp.snat", Some("host-net")),
+        ("net.default-removed", Some("libvirt")),
+        ("net.wirebox", Some("libvirt")),
+        ("vm.define:datanode3", Some("libvirt")),
+        ("vm.start:datanode3", Some("libvirt")),
+        ("vm.ready:datanode3", None),
+        ("vm.disk:datanode3", None),
+        ("img.base", None),
+    ] {
+        let lanes: Vec<&str> = step(&plan, id)
+            .lanes
+            .iter()
+            .map(|lane| lane.0.as_str())
+            .collect();
+        assert_eq!(lanes, lane.into_iter().collect::<Vec<_>>(), "{id}");
+    }
+}
+
+#[test]
+fn vm_env_has_seven_lines_in_order() {
+    assert_eq!(
+        vm_env(&Settings::default().machines()),
+        "export assethost_ip=192.168.122.10\nexport kubenode1_ip=192.168.122.21\nexport kubenode2_ip=192.168.122.22\n\
+         export kubenode3_ip=192.168.122.23\nexport datanode1_ip=192.168.122.31\nexport datanode2_ip=192.168.122.32\n\
+         export datanode3_ip=192.168.122.33\n"
+    );
+}
+
+#[test]
+fn the_hairpin_policy_and_fewer_vms_shape_the_plan() {
+    let mut settings = Settings {
+        hairpin: Hairpin {
+            policy: HairpinPolicy::Remove,
+        },
+        ..Settings::default()
+    };
+    settings.vms.only = vec!["assethost".to_owned()];
+    settings.network.remove_default = false;
+    settings.host.install_packages = false;
+    let plan = plan(&settings);
+    let ids: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+    assert!(ids.contains(&"hp.removed"));
+    for gone in [
+        "hp.snat",
+        "hp.rpfilter",
+        "net.default-removed",
+        "host.packages",
+        "vm.start:kubenode1",
+    ] {
+        assert!(!ids.contains(&gone), "{gone}");
+    }
+    assert_eq!(after(&plan, "img.base"), BTreeSet::from(["img.pool"]));
+}
+
+#[test]
+fn equal_settings_make_equal_plans_and_sizes_change_only_their_steps() {
+    let plain = plan(&Settings::default());
+    assert_eq!(plain.digest(), plan(&Settings::default()).digest());
+    let mut settings = Settings::default();
+    settings.vms.scale = 50;
+    let half = plan(&settings);
+    let edited: BTreeSet<&str> = plain
+        .steps
+        .iter()
+        .zip(&half.steps)
+        .filter(|(old, new)| old.fingerprint() != new.fingerprint())
+        .map(|(old, _)| old.id.as_str().split(':').next().unwrap_or_default())
+        .collect();
+    assert_eq!(edited, BTreeSet::from(["vm.define", "vm.disk"]));
+}
+
+#[test]
+fn site_steps_hang_where_they_ask_and_mistakes_are_named() {
+    let mut settings = Settings::default();
+    settings
+        .steps
+        .push(site("site.backup", &["vm.ready:kubenode1"]));
+    let made = plan(&settings);
+    assert_eq!(
+        after(&made, "site.backup"),
+        BTreeSet::from(["vm.ready:kubenode1"])
+    );
+    assert_eq!(step(&made, "site.backup").lanes[0].0, "mine");
+
+    settings.steps = vec![site("site.backup", &["vm.ready:kubenod1"])];
+    let error = wiab_staging(&settings).unwrap_err();
+    assert!(matches!(
+        error,
+        StagingError::Build(BuildError::Plan(PlanError::Dangling { .. }))
+    ));
+    assert!(
+        error
+            .to_string()
+            .contains("did you mean `vm.ready:kubenode1`?"),
+        "{error}"
+    );
+
+    settings.plan = PlanName::Steps;
+    settings.steps = vec![site("a", &["b"]), site("b", &["a"])];
+    let error = wiab_staging(&settings).unwrap_err();
+    assert!(matches!(
+        error,
+        StagingError::Build(BuildError::Plan(PlanError::Cycle { .. }))
+    ));
+
+    settings.steps = vec![site("a", &[]), site("a", &[])];
+    let error = wiab_staging(&settings).unwrap_err();
+    assert!(matches!(
+        error,
+        StagingError::Build(BuildError::Plan(PlanError::Duplicate { .. }))
+    ));
+}
+
+#[test]
+fn wrong_settings_make_no_plan() {
+    let mut settings = Settings::default();
+    settings.vms.only = vec!["nobody".to_owned()];
+    let StagingError::Settings(problems) = wiab_staging(&settings).unwrap_err() else {
+        panic!("not the settings' fault");
+    };
+    assert_eq!(problems.len(), 1);
+}

@@ -1,0 +1,272 @@
+//! Detached jobs of this machine.
+//!
+//! A job is a directory below the job root. A small shell wrapper, started in its own session, claims the job by linking
+//! `pid` (atomic, only the first wins), and only then starts the command: no `pid` means that the command was never
+//! started (absent), wherever wiab or the wrapper died before. `log` holds both output streams. `exit` appears by rename
+//! when the command has ended; a claimed job without `exit` whose process is gone is lost.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use wiab_engine::ports::Cancel;
+
+use super::super::{Cmd, HostError, JobId, JobState, LineSink, Output};
+use super::LocalHost;
+use super::capture::Capture;
+use super::clock::pause;
+use super::process::{Target, boot_id, look, session};
+
+/// The wrapper. Its parameters: the directory, the number of bytes on its input, the command. Nothing is interpolated.
+/// The pid file names the process, its start and the boot, so that a reused number is not mistaken.
+const WRAPPER: &str = r#"
+d=$1; n=$2; shift 2
+umask 022
+in=$d/in.$$; me=$d/pid.$$
+cat >"$in" || exit 1
+[ "$(wc -c <"$in")" -eq "$n" ] || { rm -f "$in"; exit 1; }
+field() { shift 19; printf %s "$1"; }
+stat=$(cat /proc/$$/stat); start=$(field ${stat##*)})
+printf '%s %s %s\n' "$$" "$start" "$(cat /proc/sys/kernel/random/boot_id)" >"$me" || exit 1
+sync "$me"
+if ! ln "$me" "$d/pid" 2>/dev/null; then rm -f "$me" "$in"; echo exists; exit 0; fi
+rm -f "$me"; sync "$d"
+: >"$d/log"; echo started
+exec >>"$d/log" 2>&1
+"$@" <"$in"
+code=$?
+printf '%s\n' "$code" >"$d/exit.$$" && sync "$d/exit.$$" && mv -f "$d/exit.$$" "$d/exit" && sync "$d"
+rm -f "$in"
+"#;
+
+/// How long the wrapper may take to claim a job.
+const CLAIM_MS: u64 = 60_000;
+
+/// Time between two looks at a running job, first and last.
+const POLL_MS: (u64, u64) = (10, 250);
+
+fn failure(path: &Path, why: impl ToString) -> HostError {
+    HostError::File {
+        path: path.to_string_lossy().into_owned(),
+        why: why.to_string(),
+    }
+}
+
+fn lost(why: impl Into<String>) -> HostError {
+    HostError::LostMidway { why: why.into() }
+}
+
+/// The claim of a job.
+struct Claim {
+    pid: i32,
+    start: u64,
+    boot: String,
+}
+
+fn claim_of(dir: &Path) -> Option<Claim> {
+    let text = fs_err::read_to_string(dir.join("pid")).ok()?;
+    let mut fields = text.split_whitespace();
+    Some(Claim {
+        pid: fields.next()?.parse().ok()?,
+        start: fields.next()?.parse().ok()?,
+        boot: fields.next()?.to_owned(),
+    })
+}
+
+fn exit_of(dir: &Path) -> Option<i32> {
+    let text = fs_err::read_to_string(dir.join("exit")).ok()?;
+    text.trim().parse().ok()
+}
+
+impl Claim {
+    fn lives(&self) -> bool {
+        let same = look(self.pid).is_some_and(|seen| seen.start == self.start && !seen.zombie);
+        same && boot_id() == self.boot
+    }
+}
+
+impl LocalHost {
+    fn job_dir(&self, id: &JobId) -> PathBuf {
+        self.job_root.join(id.dir_name())
+    }
+
+    pub(super) async fn start_job(&self, id: &JobId, cmd: &Cmd) -> Result<(), HostError> {
+        let dir = self.job_dir(id);
+        if dir.join("pid").exists() {
+            return Ok(());
+        }
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir);
+        made.map_err(|error| failure(&dir, error))?;
+        let stdin = cmd.stdin.clone().unwrap_or_default();
+        let words = [
+            "setsid".to_owned(),
+            "--fork".to_owned(),
+            "sh".to_owned(),
+            "-c".to_owned(),
+            WRAPPER.to_owned(),
+            "wiab-job".to_owned(),
+            dir.to_string_lossy().into_owned(),
+            stdin.len().to_string(),
+        ];
+        let wrapped = Cmd {
+            argv: words.into_iter().chain(cmd.argv.iter().cloned()).collect(),
+            stdin: Some(stdin),
+            env: cmd.env.clone(),
+            root: cmd.root,
+            timeout_ms: CLAIM_MS,
+        };
+        let output = self
+            .execute(&wrapped, &Cancel::default(), &|_| {}, CLAIM_MS)
+            .await?;
+        match output.text().trim() {
+            "started" | "exists" => Ok(()),
+            _ => Err(lost(format!(
+                "the job did not start: {}",
+                output.error_text()
+            ))),
+        }
+    }
+
+    pub(super) fn state_of_job(&self, id: &JobId) -> Result<JobState, HostError> {
+        let dir = self.job_dir(id);
+        let Some(claim) = claim_of(&dir) else {
+            return Ok(JobState::Absent);
+        };
+        // Asked twice: it may end between the two questions.
+        let alive = exit_of(&dir).is_none() && claim.lives();
+        Ok(match exit_of(&dir) {
+            Some(code) => JobState::Exited(code),
+            None if alive => JobState::Running,
+            None => JobState::Lost,
+        })
+    }
+
+    pub(super) async fn wait_for_job(
+        &self,
+        id: &JobId,
+        from: u64,
+        timeout_ms: u64,
+        cancel: &Cancel,
+        line: LineSink<'_>,
+    ) -> Result<Output, HostError> {
+        let dir = self.job_dir(id);
+        let begun = tokio::time::Instant::now();
+        let mut tail = Tail {
+            path: dir.join("log"),
+            at: from,
+            capture: Capture::default(),
+        };
+        let mut poll_ms = POLL_MS.0;
+        loop {
+            let state = self.state_of_job(id)?;
+            tail.read(line)?;
+            match state {
+                JobState::Absent => return Err(lost("no such job was started")),
+                JobState::Lost => return Err(lost("the job ended without an exit code")),
+                JobState::Exited(code) => {
+                    tail.capture.flush(line);
+                    return whole(&dir, code);
+                }
+                JobState::Running => {}
+            }
+            let left_ms = timeout_ms
+                .saturating_sub(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+            if left_ms == 0 {
+                self.kill_job(&dir).await;
+                return Err(HostError::TimedOut {
+                    after_ms: timeout_ms,
+                });
+            }
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    self.kill_job(&dir).await;
+                    return Err(HostError::Cancelled);
+                }
+                () = pause(poll_ms.min(left_ms)) => poll_ms = (poll_ms * 2).min(POLL_MS.1),
+            }
+        }
+    }
+
+    /// Ends everything in the job's session: TERM, some time, KILL.
+    async fn kill_job(&self, dir: &Path) {
+        let Some(claim) = claim_of(dir).filter(Claim::lives) else {
+            return;
+        };
+        self.send(&Target::Each(session(claim.pid)), Signal::TERM)
+            .await;
+        let mut waited_ms = 0;
+        while waited_ms < self.grace_ms && !session(claim.pid).is_empty() {
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
+        self.send(&Target::Each(session(claim.pid)), Signal::KILL)
+            .await;
+        // Killed processes leave `/proc` a moment later.
+        while waited_ms < 2 * self.grace_ms && !session(claim.pid).is_empty() {
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
+    }
+
+    pub(super) fn forget_job(&self, id: &JobId) -> Result<(), HostError> {
+        let dir = self.job_dir(id);
+        if self.state_of_job(id)? == JobState::Running {
+            return Err(HostError::Denied {
+                why: format!("job {id} still runs"),
+            });
+        }
+        match fs_err::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failure(&dir, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Follows a growing log.
+struct Tail {
+    path: PathBuf,
+    at: u64,
+    capture: Capture,
+}
+
+impl Tail {
+    fn read(&mut self, line: LineSink<'_>) -> Result<(), HostError> {
+        let Ok(mut log) = fs_err::File::open(&self.path) else {
+            // The claim comes a moment before the log.
+            return Ok(());
+        };
+        log.seek(SeekFrom::Start(self.at))
+            .map_err(|error| failure(&self.path, error))?;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = log
+                .read(&mut buffer)
+                .map_err(|error| failure(&self.path, error))?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.at += count as u64;
+            self.capture
+                .push(buffer.get(..count).unwrap_or_default(), line);
+        }
+    }
+}
+
+/// The job's outcome: both streams are in its log.
+fn whole(dir: &Path, code: i32) -> Result<Output, HostError> {
+    let mut all = Tail {
+        path: dir.join("log"),
+        at: 0,
+        capture: Capture::default(),
+    };
+    all.read(&|_| {})?;
+    Ok(Output {
+        code,
+        stdout: all.capture.into_bytes(),
+        stderr: Vec::new(),
+    })
+}

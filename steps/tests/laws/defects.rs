@@ -1,0 +1,1 @@
+//! Defects of the scripts that people use today, each with a test.

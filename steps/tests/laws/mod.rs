@@ -1,0 +1,70 @@
+//! The laws of every step kind, checked on the simulated machine.
+
+mod canary;
+mod defects;
+mod harness;
+mod scenarios;
+mod world;
+
+use std::collections::BTreeSet;
+
+use wiab_steps::catalogue::KINDS;
+
+/// Checks one group of scenarios and says how many crash points it went through.
+async fn obey(group: &str) {
+    let mut points = 0;
+    let mut count = 0;
+    for scenario in scenarios::all().await {
+        if scenario.group == group {
+            points += harness::check(&scenario).await;
+            count += 1;
+        }
+    }
+    assert!(count > 0, "no scenario in group {group}");
+    println!("{group}: {count} scenarios, {points} kill points and faults, 0 divergent");
+}
+
+#[tokio::test]
+async fn files_keys_and_commands_obey_the_laws() {
+    obey("files").await;
+}
+
+#[tokio::test]
+async fn the_host_obeys_the_laws() {
+    obey("host").await;
+}
+
+#[tokio::test]
+async fn networks_obey_the_laws() {
+    obey("network").await;
+}
+
+#[tokio::test]
+async fn virtual_machines_obey_the_laws() {
+    obey("vm").await;
+}
+
+#[tokio::test]
+async fn every_kind_has_a_scenario_in_a_known_group() {
+    let all = scenarios::all().await;
+    let covered: BTreeSet<&str> = all.iter().map(|scenario| scenario.kind).collect();
+    let known: BTreeSet<&str> = KINDS.iter().map(|entry| entry.name).collect();
+    assert_eq!(covered, known);
+    let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
+    assert_eq!(groups, BTreeSet::from(["files", "host", "network", "vm"]));
+}
+
+#[test]
+fn the_catalogue_is_in_order_and_documented() {
+    let names: Vec<&str> = KINDS.iter().map(|entry| entry.name).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(names, sorted);
+    for entry in KINDS {
+        let about = entry.about;
+        for text in [about.purpose, about.probe, about.effect, about.undo] {
+            assert!(text.ends_with('.'), "{}: {text}", entry.name);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `wiab-lab`: a disposable "physical machine" with real libvirt, nftables and QEMU, in which wiab is tried without
+//! touching the machine that it runs on.
+
+mod apt;
+mod cache;
+mod cgroup;
+mod cmd;
+mod e2e;
+mod error;
+mod image;
+mod inside;
+mod machine;
+mod outer;
+mod process;
+mod rootfs;
+mod say;
+mod selftest;
+mod snapshot;
+mod sources;
+mod sys;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cache::Cache;
+use crate::error::{LabError, Result};
+use crate::inside::Bind;
+use crate::machine::Machine;
+use crate::say::say;
+
+/// Longest time that a command in the machine may take, in seconds.
+const COMMAND_LIMIT_S: u64 = 4 * 3600;
+
+/// A disposable physical machine to try wiab on.
+#[derive(Debug, Parser)]
+#[command(name = "wiab-lab", version)]
+struct Args {
+    /// Where the costly parts are kept (default: `wiab-lab` in the user's cache directory).
+    #[arg(long, global = true, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Installs what is missing on this machine and builds the machine's file system and the VM image.
+    Prepare,
+    /// Boots the machine, runs a command in it as root, and removes it; ends with the command's exit code.
+    Run {
+        /// Leaves the machine running: `exec` runs more in it, `clean` removes it.
+        #[arg(long)]
+        keep: bool,
+        /// A file or directory that the machine sees at /lab/NAME, read-only.
+        #[arg(long, value_name = "PATH")]
+        share: Vec<PathBuf>,
+        /// A directory that the machine sees at /lab/work and may write.
+        #[arg(long, value_name = "DIR")]
+        work: Option<PathBuf>,
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Runs a command in the machine that `run --keep` left.
+    Exec {
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Removes every machine, also one left by a lab that was killed.
+    Clean,
+    /// Proves that the lab itself works, with one VM.
+    Selftest,
+    /// Proves wiab: installs the first slice on the machine, with kills in the middle, and takes it back.
+    E2e {
+        /// The binary to prove.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+        /// Leaves the machine running if the scenario fails.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The inner half of the lab.
+    #[command(hide = true)]
+    Inside {
+        /// What to do.
+        order: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                say(&format!("  because: {cause}"));
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<ExitCode> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(LabError::NotRoot);
+    }
+    if let Action::Inside { order } = &args.action {
+        return Err(inside::run(order));
+    }
+    sys::catch_signals()?;
+    let cache = Cache::open(args.cache)?;
+    match args.action {
+        Action::Prepare => prepare(&cache)?,
+        Action::Run {
+            keep,
+            share,
+            work,
+            command,
+        } => {
+            return run_in(&cache, keep, &share, work.as_deref(), &command);
+        }
+        Action::Exec { command } => {
+            let machine = Machine::running(&cache)?;
+            return Ok(exit_code(
+                machine.cmd(command).limit_s(COMMAND_LIMIT_S).stream()?,
+            ));
+        }
+        Action::Clean => {
+            let cleaned = machine::clean(&cache, true)?;
+            say(&format!("{cleaned} machine(s) removed"));
+        }
+        Action::Selftest => selftest::run(&cache)?,
+        Action::E2e { wiab, keep } => e2e::run(&cache, &wiab, keep)?,
+        // Handled above.
+        Action::Inside { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prepare(cache: &Cache) -> Result<()> {
+    apt::check_machine()?;
+    apt::install_tools()?;
+    rootfs::ensure(cache)?;
+    image::ensure(cache)?;
+    Ok(())
+}
+
+fn run_in(
+    cache: &Cache,
+    keep: bool,
+    share: &[PathBuf],
+    work: Option<&Path>,
+    command: &[String],
+) -> Result<ExitCode> {
+    let mut binds = Vec::new();
+    for path in share {
+        let from = fs_err::canonicalize(path)?;
+        let name = from.file_name().ok_or_else(|| {
+            LabError::Unsuitable(format!("{} has no name to share it by", from.display()))
+        })?;
+        let to = Path::new("/lab").join(name);
+        binds.push(Bind {
+            from,
+            to,
+            writable: false,
+        });
+    }
+    if let Some(work) = work {
+        let from = fs_err::canonicalize(work)?;
+        binds.push(Bind {
+            from,
+            to: "/lab/work".into(),
+            writable: true,
+        });
+    }
+    let machine = Machine::up(cache, &binds, keep)?;
+    let code = machine.cmd(command).limit_s(COMMAND_LIMIT_S).stream();
+    if keep {
+        say(&format!(
+            "the machine stays; look around: {}",
+            machine.how_to_enter()
+        ));
+        say("remove it: wiab-lab clean");
+    } else {
+        machine.down()?;
+    }
+    Ok(exit_code(code?))
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
