@@ -24,7 +24,7 @@ fn differ(at: &YamlPath, before: Option<&Value>, after: Option<&Value>, out: &mu
     }
     let empty = serde_json::Map::new();
     let entries = |value: Option<&Value>| match value {
-        Some(Value::Object(entries)) if !entries.is_empty() => Some(entries.clone()),
+        Some(Value::Object(entries)) => Some(entries.clone()),
         // At the root, or where a mapping appears or vanishes, its leaves are what changed.
         None | Some(Value::Null) => Some(empty.clone()),
         Some(_) => None,
