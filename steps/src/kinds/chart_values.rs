@@ -159,7 +159,7 @@ impl ChartValues {
         })
     }
 
-    fn whole<'a>(path: &'a str, content: Vec<u8>) -> WholeFile<'a> {
+    fn whole(path: &str, content: Vec<u8>) -> WholeFile<'_> {
         WholeFile {
             path,
             content,

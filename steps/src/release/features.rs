@@ -13,7 +13,7 @@ const JOIN_CALL_REPOSITORY: &str = "docker.io/bitnamilegacy/nginx";
 pub struct Features {
     /// How the template of the mail relay is nested.
     pub smtp: Option<SmtpShape>,
-    /// Whether background-worker has a password of PostgreSQL.
+    /// Whether background-worker has a password of `PostgreSQL`.
     pub background_worker_pg: Option<bool>,
     /// Which image sftd's helper uses.
     pub join_call: Option<JoinCall>,

@@ -13,7 +13,7 @@ pub use features::{Features, JoinCall, Mls, SmtpShape};
 
 use crate::yaml::{Document, Origin, Why, YamlError, YamlPath};
 
-/// The Kubernetes secret that holds the password of PostgreSQL. Scripts of some releases look for another name, the
+/// The Kubernetes secret that holds the password of `PostgreSQL`. Scripts of some releases look for another name, the
 /// playbooks of all of them create this one.
 pub const POSTGRES_SECRET: &str = "wire-postgresql-external-secret";
 

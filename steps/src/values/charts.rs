@@ -93,18 +93,16 @@ fn wire_server(sheet: &mut Sheet<'_>) -> Result<(), YamlError> {
     }
     // The chart's own default names a service that no chart of the artifact creates; gundeck crashes then.
     sheet.force("gundeck.config.redis.host", REDIS)?;
-    match sheet.release.features.mls {
-        // Galley offers MLS, brig refuses it: logins in the web client fail. Later releases switch the flags off, too.
-        Some(Mls {
-            brig: false,
-            galley: true,
-        }) => {
-            for flag in ["mls", "mlsMigration"] {
-                let path = format!("galley.config.settings.featureFlags.{flag}.defaults.status");
-                sheet.fill(&path, "disabled")?;
-            }
+    // Galley offers MLS, brig refuses it: logins in the web client fail. Later releases switch the flags off, too.
+    let contradiction = Mls {
+        brig: false,
+        galley: true,
+    };
+    if sheet.release.features.mls == Some(contradiction) {
+        for flag in ["mls", "mlsMigration"] {
+            let path = format!("galley.config.settings.featureFlags.{flag}.defaults.status");
+            sheet.fill(&path, "disabled")?;
         }
-        Some(_) | None => {}
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub struct Hosts {
     pub addresses: BTreeMap<NodeName, Ipv4Addr>,
     /// The interface of the data nodes: letters, digits, `.`, `_`, `-`.
     pub interface: String,
-    /// The data node that RabbitMQ's cluster forms around.
+    /// The data node that the cluster of `RabbitMQ` forms around.
     pub primary: NodeName,
     /// Path of the private key, relative to the deploy directory.
     pub key_file: String,

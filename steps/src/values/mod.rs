@@ -33,7 +33,7 @@ pub struct Inputs {
     pub acme_test: bool,
     /// The node of the calling services; `None` without them.
     pub calling: Option<CallingNode>,
-    /// Addresses of the data nodes; the first is the primary of PostgreSQL.
+    /// Addresses of the data nodes; the first is the primary of `PostgreSQL`.
     pub data_nodes: Vec<Ipv4Addr>,
 }
 

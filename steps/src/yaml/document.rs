@@ -28,7 +28,7 @@ impl Document {
                 root,
             }),
             Err(refused) => Err(YamlError {
-                origin,
+                origin: Box::new(origin),
                 line: Some(refused.line),
                 path: refused.path,
                 why: refused.why,
@@ -73,7 +73,7 @@ impl Document {
             node = node.and_then(|node| node.child(seg)).or(node);
         }
         YamlError {
-            origin: self.origin.clone(),
+            origin: Box::new(self.origin.clone()),
             line: node.map(|node| node.line),
             path: Some(path.clone()),
             why,

@@ -35,7 +35,7 @@ impl Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YamlError {
     /// The file and its release.
-    pub origin: Origin,
+    pub origin: Box<Origin>,
     /// Line, from 1.
     pub line: Option<usize>,
     /// The place inside the document.

@@ -1,5 +1,7 @@
 //! What a scalar means, and how one is written so that every reader understands the same.
 
+use std::fmt::Write as _;
+
 use serde_json::{Number, Value};
 
 /// How a scalar is written.
@@ -152,7 +154,9 @@ fn double(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             one if printable(one) => out.push(one),
-            one => out.push_str(&format!("\\U{:08x}", u32::from(one))),
+            one => {
+                let _ = write!(out, "\\U{:08x}", u32::from(one));
+            }
         }
     }
     out.push('"');

@@ -3,6 +3,7 @@
 mod canary;
 mod defects;
 mod harness;
+mod release_files;
 mod scenarios;
 mod world;
 

@@ -447,6 +447,7 @@ async fn files() -> Vec<Scenario> {
     seeded.done(&seed("demo", &user, &host)).await;
     let own = World::new(ground.clone());
     own.done(&Dirs {
+        root: false,
         dirs: [".wiab", ".wiab/values"]
             .map(|path| Dir {
                 path: deploy(path),

@@ -3,5 +3,5 @@
 mod hostile;
 mod real;
 mod releases;
-mod support;
+pub(crate) mod support;
 mod yaml;

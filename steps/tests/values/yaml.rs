@@ -88,7 +88,7 @@ fn one_value_changes_and_no_other_byte() {
             "h.k",
             json!(["three"]),
             "    - one\n    # two is next\n    - two # two\n",
-            "      - three\n",
+            "    - three\n",
         ),
         (
             "h.k",
@@ -104,10 +104,10 @@ fn one_value_changes_and_no_other_byte() {
         ),
         ("l", json!(""), "l: end", "l: \"\""),
         (
-            "m.n",
+            "m.o",
             json!([{"o": [], "p": {"q": 1}}]),
             "l: end",
-            "l: end\nm:\n  n:\n    - o: []\n      p:\n        q: 1",
+            "l: end\nm:\n  o:\n    - o: []\n      p:\n        q: 1",
         ),
     ] {
         let before = parse(SAMPLE);
