@@ -101,17 +101,24 @@ impl App {
 
     /// The directories of the configured installation.
     pub(crate) fn dirs(&self, config: &Config) -> Result<Dirs, Problem> {
-        Dirs::find(Where {
+        let dirs = Dirs::find(Where {
             flag: self.global.state_dir.as_deref(),
             env: &self.env,
             root: rustix::process::geteuid().is_root(),
             host: config.text("host"),
             installation: config.text("name"),
-        })
+        })?;
+        crate::crash::locate(&dirs.crash(), &self.command_line);
+        Ok(dirs)
     }
 
     /// Who writes into the journal: `user@machine` and process id.
     pub(crate) fn actor(&self) -> String {
+        format!("{} {}", self.owner(), std::process::id())
+    }
+
+    /// `user@machine`.
+    pub(crate) fn owner(&self) -> String {
         let user = self
             .env
             .get("USER")
@@ -121,8 +128,7 @@ impl App {
                 str::to_owned,
             );
         let machine = rustix::system::uname();
-        let machine = machine.nodename().to_string_lossy();
-        format!("{user}@{machine} {}", std::process::id())
+        format!("{user}@{}", machine.nodename().to_string_lossy())
     }
 
     /// How a run is shown.

@@ -179,6 +179,10 @@ pub(crate) enum OnFailureArg {
 
 /// `wiab rollback`.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one field per flag of the command line"
+)]
 pub(crate) struct RollbackArgs {
     /// The run; without it the latest
     pub(crate) run: Option<String>,
@@ -215,6 +219,10 @@ pub(crate) struct StatusArgs {
 /// `wiab decide`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("verdict").required(true).args(["retry", "retry_undo", "accept", "skip", "abandon"]))]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one field per flag of the command line"
+)]
 pub(crate) struct DecideArgs {
     /// The run: its id, a prefix of it, or `latest`
     pub(crate) run: String,

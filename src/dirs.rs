@@ -37,6 +37,12 @@ impl Dirs {
         })
     }
 
+    /// The installation with its host: `wiab-sim`.
+    pub(crate) fn name(&self) -> String {
+        let name = self.home.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// The journal: database, copies, captured output, socket.
     pub(crate) fn journal(&self) -> PathBuf {
         self.home.join("journal")

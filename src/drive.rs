@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::installation::Installation;
 use wiab_engine::outcome::Outcome;
@@ -19,6 +20,7 @@ use crate::app::App;
 use crate::crash;
 use crate::dirs::Dirs;
 use crate::exit::Code;
+use crate::leased::Leased;
 use crate::machine::Machine;
 use crate::problem::{Problem, chain};
 use crate::run_display::{Display, Parts};
@@ -68,10 +70,15 @@ impl Drive<'_> {
         });
         let server = self.serve(&display)?;
         let resume = self.resume_command();
-        let (asked, stops) =
-            signals::listen(Arc::clone(&display), Arc::clone(&app.printer), resume).map_err(
-                |error| Problem::from_error(Code::Failure, "signals cannot be caught", &error),
-            )?;
+        let (sender, stops) = mpsc::channel(4);
+        let asked = signals::listen(
+            Arc::clone(&display),
+            Arc::clone(&app.printer),
+            resume,
+            sender.clone(),
+        )
+        .map_err(|error| Problem::from_error(Code::Failure, "signals cannot be caught", &error))?;
+        let leased = Leased::take(app, self.dirs, self.machine, sender).await?;
         let world = World {
             steps: self.machine.steps(),
             clock: Arc::clone(&self.machine.clock),
@@ -85,10 +92,13 @@ impl Drive<'_> {
             progress: Some(display.clone()),
             observer: Some(display.clone()),
         };
-        let runner = make(world).map_err(|error| self.broken(&error))?;
         let beats = tokio::spawn(beat(Arc::clone(&display)));
-        let result = runner.drive(stops).await;
+        let result = match make(world) {
+            Ok(runner) => runner.drive(stops).await,
+            Err(error) => Err(error),
+        };
         beats.abort();
+        leased.release(app).await;
         display.finish();
         drop(server);
         let state = result.map_err(|error| self.broken(&error))?;

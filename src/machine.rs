@@ -6,6 +6,7 @@ use wiab_engine::ports::{Clock, NoSecrets, ProgressSink};
 use wiab_engine::survey::Surveyor;
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
+use wiab_steps::host::local::{LocalHost, SystemClock};
 use wiab_steps::host::sim::{SimError, SimHost, SimOptions};
 
 use crate::app::App;
@@ -40,11 +41,10 @@ impl Machine {
             let clock = Arc::new(sim.clock());
             return Ok(Self { host: sim, clock });
         }
-        Err(Problem::new(
-            Code::Unreachable,
-            "this build has no host `local`",
-        )
-        .hint("--host sim   acts on the simulated machine"))
+        Ok(Self {
+            host: Arc::new(LocalHost::new(dirs.home.join("jobs"))),
+            clock: Arc::new(SystemClock::new()),
+        })
     }
 
     /// Builds steps on it.
@@ -75,6 +75,6 @@ fn sim_problem(app: &App, dirs: &Dirs, error: &SimError) -> Problem {
             "remove {} to begin with a fresh machine (and take its runs as lost)",
             dirs.sim().display()
         )),
-        _ => problem.hint(format!("wiab status{}", app.suffix())),
+        SimError::Io(_) => problem.hint(format!("wiab status{}", app.suffix())),
     }
 }

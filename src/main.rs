@@ -10,6 +10,7 @@ mod debug_log;
 mod dirs;
 mod drive;
 mod exit;
+mod leased;
 mod machine;
 mod problem;
 mod run_display;

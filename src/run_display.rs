@@ -229,20 +229,20 @@ impl Display {
         live.running.insert(step.clone(), running);
     }
 
-    fn show(&self, live: &mut Live, line: &Line, wall_ms: u64) {
+    fn show(&self, live: &mut Live, told: &Line, wall_ms: u64) {
         match self.mode {
             Mode::Plain => {
-                let text = event::plain(self.printer.err_style(), wall_ms, line);
+                let text = event::plain(self.printer.err_style(), wall_ms, told);
                 self.printer.note(&text);
             }
-            Mode::Tty if line.settled || line.step.is_none() => {
+            Mode::Tty if told.settled || told.step.is_none() => {
                 let style = self.printer.err_style();
-                let step = line.step.as_deref().unwrap_or("run");
+                let step = told.step.as_deref().unwrap_or("run");
                 let text = format!(
                     "{} {}  {}",
-                    style.glyph(line.mark),
+                    style.glyph(told.mark),
                     style.bold(step),
-                    line.text
+                    told.text
                 );
                 self.above(live, |printer| printer.note(&text));
             }
@@ -259,19 +259,19 @@ impl Observer for Display {
         live.done = state.done();
         live.total = state.plan().steps.len();
         for (number, event) in (first..).zip(events) {
-            let line = event::line(event);
+            let told = event::line(event);
             tracing::debug!(
                 run_seq = number,
-                step = line.step,
+                step = told.step,
                 event = event.name(),
                 "{}",
-                line.text
+                told.text
             );
             crash::note(&format!(
                 "{number} {} {} {}",
                 event.name(),
-                line.step.as_deref().unwrap_or(""),
-                line.text
+                told.step.as_deref().unwrap_or(""),
+                told.text
             ));
             self.follow(&mut live, event);
             if self.printer.wants_json() {
@@ -284,7 +284,7 @@ impl Observer for Display {
                 };
                 self.printer.json(&event::json_live(&recorded));
             }
-            self.show(&mut live, &line, wall_ms);
+            self.show(&mut live, &told, wall_ms);
         }
     }
 }

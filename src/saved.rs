@@ -64,9 +64,10 @@ impl SavedPlan {
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
         let shown = path.display();
         let again = "make it again: wiab plan --out FILE";
-        let meta = fs_err::metadata(path).map_err(|error| {
-            Problem::from_error(Code::BadPlan, "the saved plan cannot be read", &error).hint(again)
-        })?;
+        let unreadable = |error: std::io::Error| {
+            Problem::new(Code::BadPlan, format!("{shown} cannot be read: {error}")).hint(again)
+        };
+        let meta = std::fs::metadata(path).map_err(unreadable)?;
         if meta.len() > BYTES_MAX {
             return Err(Problem::new(
                 Code::BadPlan,
@@ -74,9 +75,7 @@ impl SavedPlan {
             )
             .hint(again));
         }
-        let file = fs_err::read_to_string(path).map_err(|error| {
-            Problem::from_error(Code::BadPlan, "the saved plan cannot be read", &error).hint(again)
-        })?;
+        let file = fs_err::read_to_string(path).map_err(unreadable)?;
         let saved: Self = serde_json::from_str(&file).map_err(|error| {
             Problem::new(
                 Code::BadPlan,

@@ -1,6 +1,9 @@
 //! From configuration to plan.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
+use wiab_engine::id::StepId;
 use wiab_engine::plan::{Plan, PlanError};
 use wiab_plans::{CommandLine, Duration, Settings, SiteStep, StagingError};
 use wiab_steps::kind::BuildError;
@@ -18,9 +21,13 @@ pub(crate) fn plan(config: &Config) -> Result<Plan, Problem> {
         StagingError::Settings(problems) => unfit(config, &problems),
         StagingError::Build(error) => wrong(config, &error),
     })?;
-    for step in &config.steps {
-        let named = plan.steps.iter_mut().find(|spec| spec.id == step.id);
-        if let (Some(spec), Some(summary)) = (named, &step.summary) {
+    let summaries: BTreeMap<&StepId, &String> = config
+        .steps
+        .iter()
+        .filter_map(|step| Some((&step.id, step.summary.as_ref()?)))
+        .collect();
+    for spec in &mut plan.steps {
+        if let Some(summary) = summaries.get(&spec.id) {
             spec.summary.clone_from(summary);
         }
     }
@@ -107,9 +114,7 @@ fn unfit(config: &Config, problems: &[wiab_plans::Problem]) -> Problem {
         let cause = others.next().unwrap_or_default();
         return Problem::new(Code::BadConfig, cause)
             .detail(others.map(|other| format!("error: {other}")))
-            .hint(format!(
-                "wiab config show --origin   says where each value comes from"
-            ));
+            .hint("wiab config show --origin   says where each value comes from");
     }
     config
         .source
@@ -123,7 +128,7 @@ fn wrong(config: &Config, error: &BuildError) -> Problem {
     let BuildError::Plan(error) = error else {
         return plain();
     };
-    let find = |id: &wiab_engine::id::StepId| config.steps.iter().find(|step| step.id == *id);
+    let find = |id: &StepId| config.steps.iter().find(|step| step.id == *id);
     let diag = match error {
         PlanError::Duplicate { id } => find(id).map(|step| {
             Diag::new(
@@ -152,7 +157,7 @@ fn wrong(config: &Config, error: &BuildError) -> Problem {
             ))
         }),
         PlanError::Cycle { cycle } => cycle.iter().find_map(find).map(|step| {
-            let names: Vec<&str> = cycle.iter().map(wiab_engine::id::StepId::as_str).collect();
+            let names: Vec<&str> = cycle.iter().map(StepId::as_str).collect();
             Diag::new(
                 step.id_span.clone(),
                 format!("these steps wait for each other: {}", names.join(" → ")),

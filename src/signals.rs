@@ -33,13 +33,13 @@ impl Asked {
     }
 }
 
-/// Listens until the process ends. Returns what was asked, and the stops for the runner.
+/// Listens until the process ends, and sends stops to the runner. Returns what was asked.
 pub(crate) fn listen(
     display: Arc<Display>,
     printer: Arc<Printer>,
     resume: String,
-) -> std::io::Result<(Asked, mpsc::Receiver<Stop>)> {
-    let (sender, stops) = mpsc::channel(4);
+    sender: mpsc::Sender<Stop>,
+) -> std::io::Result<Asked> {
     let asked = Asked::default();
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
@@ -77,7 +77,7 @@ pub(crate) fn listen(
             }
         }
     });
-    Ok((asked, stops))
+    Ok(asked)
 }
 
 fn first_words(running: &[String], resume: &str) -> String {

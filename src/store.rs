@@ -234,3 +234,47 @@ pub(crate) fn problem(error: &JournalError, suffix: &str) -> Problem {
             .hint(format!("wiab journal verify{suffix}   says what can be read")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_journal_error_has_a_code_a_cause_and_a_remedy() {
+        let newer = JournalError::Newer { found: 9, known: 1 };
+        assert_eq!(
+            problem(&newer, "").lines(),
+            [
+                "error: the journal has format version 9; this wiab reads versions up to 1",
+                "hint: use the newer wiab that wrote it; nothing was changed",
+            ]
+        );
+        let corrupt = JournalError::Corrupt {
+            seq: 7,
+            what: "its hash differs".to_owned(),
+        };
+        let path = std::path::PathBuf::from("/s");
+        let full = JournalError::NoSpace {
+            path: path.clone(),
+            free_bytes: 1,
+            need_bytes: 2,
+        };
+        let locked = JournalError::Locked {
+            holder: wiab_journal::Holder::default(),
+        };
+        let cases = [
+            (newer, Code::JournalIo),
+            (corrupt, Code::JournalIo),
+            (full, Code::JournalIo),
+            (JournalError::NotADirectory { path }, Code::JournalIo),
+            (JournalError::Closed, Code::JournalIo),
+            (locked, Code::Locked),
+            (JournalError::NoSuchRun { run: "a".into() }, Code::Failure),
+        ];
+        for (error, code) in cases {
+            let problem = problem(&error, " --host sim");
+            assert_eq!(problem.code, code, "{error}");
+            assert_eq!(problem.remedy.len(), 1, "{error}");
+        }
+    }
+}

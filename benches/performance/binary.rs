@@ -102,7 +102,7 @@ fn peak_kib(child: &mut Child) -> Outcome<u64> {
 }
 
 fn configuration() -> String {
-    let head = "host = \"sim\"\ndomain = \"example.com\"\n[sim]\nspeed = \"max\"\n";
+    let head = "host = \"sim\"\nplan = \"steps\"\n[sim]\nspeed = \"max\"\n";
     let mut text = head.to_owned();
     for number in 0..STEPS {
         let after = match number {

@@ -20,7 +20,7 @@ use crate::types::{Frame, Hash, RunKey};
 /// First bytes of the file.
 pub const BUNDLE_MAGIC: [u8; 8] = *b"WIABRUN1";
 /// Largest file that is read, in bytes.
-pub const BUNDLE_BYTES_MAX: u64 = 4 << 30;
+pub const BUNDLE_BYTES_MAX: u64 = 1 << 30;
 /// Largest frame in a file, in bytes.
 const FRAME_BYTES_MAX: usize = BODY_BYTES_MAX + ACTOR_BYTES_MAX + 256;
 

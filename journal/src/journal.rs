@@ -3,17 +3,18 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::blobs::Blobs;
 use crate::bundle;
 use crate::catalog::{Catalog, Head, RunSummary};
 use crate::error::JournalError;
 use crate::layout::Layout;
+use crate::opening::{Access, Opened, Opening, open};
 use crate::options::Options;
-use crate::store::{Access, Opened, Opening, Store, open};
+use crate::shared::Shared;
+use crate::store::Store;
 use crate::types::{Batch, Frame, RunKey};
 use crate::writer::{self, Done, Job};
 
@@ -24,68 +25,6 @@ pub struct Appended {
     pub first_seq: u64,
     /// Sequence number of its last event.
     pub last_seq: u64,
-}
-
-/// What the journal's parts share while it is open.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) layout: Layout,
-    pub(crate) options: Options,
-    pub(crate) catalog: RwLock<Catalog>,
-    pub(crate) blobs: Blobs,
-    pub(crate) opening: Opening,
-    pub(crate) poison: OnceLock<String>,
-    pub(crate) pulse: Pulse,
-}
-
-impl Shared {
-    pub(crate) fn new(
-        layout: Layout,
-        options: Options,
-        catalog: Catalog,
-        opening: Opening,
-    ) -> Self {
-        Self {
-            blobs: Blobs::new(layout.out()),
-            layout,
-            options,
-            catalog: RwLock::new(catalog),
-            opening,
-            poison: OnceLock::new(),
-            pulse: Pulse::default(),
-        }
-    }
-
-    pub(crate) fn with_catalog<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
-        look(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Wakes those who wait for something new.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse {
-    beats: Mutex<u64>,
-    wake: Condvar,
-}
-
-impl Pulse {
-    pub(crate) fn beat(&self) {
-        *self.beats.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.wake.notify_all();
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        *self.beats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until there were more than `seen` beats, or for `wait`. Returns the count.
-    pub(crate) fn after(&self, seen: u64, wait: Duration) -> u64 {
-        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .wake
-            .wait_timeout_while(beats, wait, |beats| *beats <= seen);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
 }
 
 /// The open journal. Clones are cheap and share everything; one writer thread serves them all.

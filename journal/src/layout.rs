@@ -143,6 +143,12 @@ pub(crate) fn sync_tree(path: &Path) -> Result<(), JournalError> {
     sync_dir(path)
 }
 
+/// Renames inside the state directory and makes it last.
+pub(crate) fn rename_durably(from: &Path, to: &Path, dir: &Path) -> Result<(), JournalError> {
+    fs_err::rename(from, to).map_err(|error| JournalError::io(from, error))?;
+    sync_dir(dir)
+}
+
 /// The paths in a directory, sorted; none when it does not exist.
 pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let read = match std::fs::read_dir(path) {

@@ -13,6 +13,10 @@ use crate::options::Options;
 /// Longest lock file that is read, in bytes.
 const LOCK_BYTES_MAX: u64 = 16 << 10;
 
+/// How often, and how long apart in milliseconds, a reader's lock is tried.
+const READER_TRIES: u32 = 500;
+const READER_WAIT_MS: u64 = 10;
+
 /// Who holds the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -27,6 +31,8 @@ pub struct Holder {
     pub since_ms: u64,
     /// The command, without secrets.
     pub command: String,
+    /// Whether it only reads and will be gone in a moment.
+    pub reads: bool,
 }
 
 impl fmt::Display for Holder {
@@ -52,21 +58,30 @@ impl fmt::Display for Holder {
 pub(crate) struct Lock(File);
 
 impl Lock {
-    /// Takes the lock or says who has it.
-    pub(crate) fn take(path: &Path, options: &Options) -> Result<Self, JournalError> {
+    /// Takes the lock or says who has it. A holder that only reads is gone in a moment and is waited for.
+    pub(crate) fn take(path: &Path, options: &Options, reads: bool) -> Result<Self, JournalError> {
         let mut open = File::options();
         open.read(true).write(true).create(true).truncate(false);
         let mut file = open
             .open(path)
             .map_err(|error| JournalError::io(path, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(JournalError::Locked {
-                    holder: read_holder(&mut file),
-                });
+        let mut tries = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(JournalError::io(path, error)),
+                Err(TryLockError::WouldBlock) => {}
             }
-            Err(TryLockError::Error(error)) => return Err(JournalError::io(path, error)),
+            let holder = read_holder(&mut file);
+            tries += 1;
+            if tries > READER_TRIES || !(holder.reads || holder.pid == 0) {
+                return Err(JournalError::Locked { holder });
+            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "waits for another process; no clock of ours is concerned"
+            )]
+            std::thread::sleep(std::time::Duration::from_millis(READER_WAIT_MS));
         }
         let holder = Holder {
             pid: std::process::id(),
@@ -77,6 +92,7 @@ impl Lock {
                 .into_owned(),
             since_ms: (options.now_ms)(),
             command: options.command.clone(),
+            reads,
         };
         let mut text = serde_json::to_string(&holder).unwrap_or_default();
         text.push('\n');
@@ -95,8 +111,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Err(error) = self.0.set_len(0) {
-            tracing::debug!(%error, "the lock file's text could not be cleared");
+        // Unlocked by name: a child process that another thread is just starting shares the file until it executes.
+        let cleared = self.0.set_len(0);
+        if let Err(error) = self.0.unlock().and(cleared) {
+            tracing::debug!(%error, "the lock file could not be cleared");
         }
     }
 }
@@ -104,7 +122,10 @@ impl Drop for Lock {
 /// Reads who holds the lock; everything unknown stays empty.
 fn read_holder(file: &mut File) -> Holder {
     let mut text = String::new();
-    if let Err(error) = file.take(LOCK_BYTES_MAX).read_to_string(&mut text) {
+    let read = file
+        .rewind()
+        .and_then(|()| file.take(LOCK_BYTES_MAX).read_to_string(&mut text));
+    if let Err(error) = read {
         tracing::debug!(%error, "the lock file could not be read");
     }
     serde_json::from_str(&text).unwrap_or_default()

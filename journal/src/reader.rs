@@ -8,12 +8,14 @@ use crate::catalog::{Catalog, Head, RunSummary};
 use crate::codec;
 use crate::copy;
 use crate::error::JournalError;
-use crate::journal::{Shared, run_frames, stored};
+use crate::journal::{run_frames, stored};
 use crate::layout::Layout;
 use crate::live::Client;
+use crate::opening::{Access, Opened, Opening, open};
 use crate::options::Options;
 use crate::own::{JOURNAL_CREATED, JournalCreated, NO_RUN, RUN_IMPORTED, RunImported};
-use crate::store::{Access, Opened, Opening, Store, open};
+use crate::shared::Shared;
+use crate::store::Store;
 use crate::types::{Frame, RunKey};
 
 /// Where a reader reads.

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crate::codec;
 use crate::copy;
+use crate::database::build;
 use crate::error::JournalError;
 use crate::frame::ZERO_HASH;
-use crate::layout::{Layout, entries, write_atomic};
+use crate::layout::{Layout, entries, rename_durably, write_atomic};
 use crate::lock::Lock;
 use crate::options::Options;
 use crate::own::{NO_RUN, RECOVERED, Recovered};
 use crate::scan::Part;
-use crate::store::{build, rename_durably};
+
 use crate::types::{Frame, Hash, RunKey};
 
 /// What recovery did.
@@ -43,7 +44,7 @@ pub fn recover(dir: &Path, options: Options) -> Result<RecoverReport, JournalErr
             path: dir.to_owned(),
         });
     }
-    let _lock = Lock::take(&layout.lock(), &options)?;
+    let _lock = Lock::take(&layout.lock(), &options, false)?;
     layout.check_space(options.space_min_bytes)?;
     if layout.db_recovering().is_dir() {
         let path = layout.db_recovering();

@@ -107,7 +107,7 @@ pub fn verify(dir: &Path, options: Options) -> Result<VerifyReport, JournalError
 /// The error that names the holder.
 fn held(dir: &Path, options: &Options) -> JournalError {
     let layout = crate::layout::Layout::new(dir, options);
-    match crate::lock::Lock::take(&layout.lock(), options) {
+    match crate::lock::Lock::take(&layout.lock(), options, true) {
         Err(error) => error,
         Ok(_) => JournalError::Live {
             what: "the holder of the journal has just ended; try again".to_owned(),

@@ -106,6 +106,21 @@ fn a_second_holder_is_told_who_the_first_is() {
 }
 
 #[test]
+fn a_reader_in_the_way_is_waited_for() {
+    let dir = scratch();
+    Journal::open(dir.path(), options())
+        .expect("open")
+        .close()
+        .expect("close");
+    let reader = Reader::open(dir.path(), options()).expect("read");
+    assert_eq!(*reader.source(), Source::Database);
+    let path = dir.path().to_owned();
+    let opening = std::thread::spawn(move || Journal::open(&path, options()));
+    drop(reader);
+    opening.join().expect("thread").expect("open");
+}
+
+#[test]
 fn a_clone_cannot_write_after_closing() {
     let dir = scratch();
     let journal = Journal::open(dir.path(), options()).expect("open");
@@ -175,12 +190,27 @@ fn bad_directories_are_refused() {
         Journal::open(&file.join("below"), options()),
         Err(JournalError::NotADirectory { .. })
     ));
+    assert!(matches!(
+        Reader::open(&file, options()),
+        Err(JournalError::NotADirectory { .. })
+    ));
     let absent = dir.path().join("absent");
     assert!(matches!(
         Reader::open(&absent, options()),
         Err(JournalError::Missing { .. })
     ));
     assert!(!absent.exists());
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).expect("create");
+    assert!(matches!(
+        Reader::open(&empty, options()),
+        Err(JournalError::Missing { .. })
+    ));
+    assert_eq!(
+        std::fs::read_dir(&empty).expect("list").count(),
+        0,
+        "looking left something"
+    );
 }
 
 #[test]

@@ -59,16 +59,8 @@ fn child() {
         Err(error) => return say(format!("refused {}", error.chain())),
     };
     say(format!("opened {}", journal.head().seq));
-    // Enough for several of sled's segments, when that is asked for; else one batch is stored in pieces.
-    let large = std::env::var_os("WIAB_JOURNAL_LARGE").is_some();
-    for number in 0..if large { 4 * BATCHES } else { BATCHES } {
-        let repeat = if large { 8_000 } else { 2_000 };
-        let text = if large || number == 2 {
-            "large ".repeat(repeat)
-        } else {
-            "small".to_owned()
-        };
-        match journal.append(batch(run(1), &text, 2)) {
+    for (text, entries) in work() {
+        match journal.append(batch(run(1), &text, entries)) {
             Ok(appended) => say(format!("ack {}", appended.last_seq)),
             Err(error) => say(format!("failed {}", error.chain())),
         }
@@ -77,6 +69,29 @@ fn child() {
         say(format!("failed {}", error.chain()));
     }
     say("finished".to_owned());
+}
+
+/// The child's batches: their text and number of events.
+fn work() -> Vec<(String, usize)> {
+    match std::env::var("WIAB_JOURNAL_WORK").as_deref() {
+        // Enough for several of sled's segments.
+        Ok("large") => vec![("large ".repeat(8_000), 2); 4 * BATCHES],
+        // One batch, and in it one atomic write, larger than two segments.
+        Ok("wide") => vec![("wide ".repeat(760), 300); 3],
+        // One batch is stored in pieces.
+        _ => (0..BATCHES)
+            .map(|number| {
+                (
+                    if number == 2 {
+                        "large ".repeat(2_000)
+                    } else {
+                        "small".to_owned()
+                    },
+                    2,
+                )
+            })
+            .collect(),
+    }
 }
 
 /// What a child reported before its end.

@@ -19,7 +19,8 @@ fn small() -> Options {
     }
 }
 
-/// sled answers some damage with a panic, which the journal catches; nobody wants to read thousands of them.
+/// The journal keeps sled's panics from being printed, except those of sled's own helper threads; nobody wants to read
+/// thousands of them.
 fn silence_sled() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {

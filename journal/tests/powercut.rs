@@ -17,7 +17,7 @@ use crate::disk::{Dice, Disk, Survival};
 use crate::syscalls::{below, call, pending, perform};
 
 /// Records a child that starts from `start`; returns the log and the state directory's path.
-fn record(start: &Path, large: bool) -> (String, String) {
+fn record(start: &Path, work: &str) -> (String, String) {
     let dir = scratch();
     copy_tree(start, dir.path());
     let log = dir.path().with_extension("strace");
@@ -26,9 +26,7 @@ fn record(start: &Path, large: bool) -> (String, String) {
     let flags = ["-xx", "-y", "-s", "2000000", "-e", calls, "-o"].map(str::to_owned);
     let mut arguments = flags.to_vec();
     arguments.push(log.display().to_string());
-    if large {
-        arguments.extend(["-E".to_owned(), "WIAB_JOURNAL_LARGE=1".to_owned()]);
-    }
+    arguments.extend(["-E".to_owned(), format!("WIAB_JOURNAL_WORK={work}")]);
     assert!(strace(dir.path(), &arguments).finished);
     (
         std::fs::read_to_string(log).expect("log"),
@@ -59,9 +57,9 @@ impl Threads {
 }
 
 /// Cuts the power after every call of a child that starts from `start`; returns the number of disks tried.
-fn cut_everywhere(start: &Path, large: bool) -> usize {
+fn cut_everywhere(start: &Path, work: &str) -> usize {
     let mut disk = Disk::load(start);
-    let (log, here) = record(start, large);
+    let (log, here) = record(start, work);
     let mut threads = Threads::default();
     let (mut acknowledged, mut disks) = (0, 0);
     for line in log.lines() {
@@ -101,7 +99,20 @@ fn cut_everywhere(start: &Path, large: bool) -> usize {
 fn holds(dir: &Path, acknowledged: u64, context: &str) {
     let journal = Journal::open(dir, options())
         .unwrap_or_else(|error| panic!("{context}: {}", error.chain()));
-    let kept = all(&journal).len() as u64;
+    let frames = all(&journal);
+    let kept = frames.len() as u64;
+    let by_child = frames
+        .iter()
+        .filter(|frame| frame.kind == 19 && !frame.body.starts_with(b"before"))
+        .count();
+    let whole = by_child
+        % if frames.iter().any(|frame| frame.body.starts_with(b"wide")) {
+            300
+        } else {
+            2
+        }
+        == 0;
+    assert!(whole, "{context}: {by_child} events are no whole batches");
     assert!(
         kept >= acknowledged,
         "{context}: {acknowledged} acknowledged, {kept} kept"
@@ -116,7 +127,7 @@ fn holds(dir: &Path, acknowledged: u64, context: &str) {
 
 #[test]
 fn power_cut_at_every_call_of_creating_and_appending() {
-    let disks = cut_everywhere(scratch().path(), false);
+    let disks = cut_everywhere(scratch().path(), "small");
     println!("{disks} disks after a power cut, 0 events lost");
 }
 
@@ -126,12 +137,18 @@ fn power_cut_at_every_call_of_reopening_and_appending() {
     let journal = Journal::open(start.path(), options()).expect("open");
     journal.append(batch(run(1), "before", 3)).expect("append");
     journal.close().expect("close");
-    let disks = cut_everywhere(start.path(), false);
+    let disks = cut_everywhere(start.path(), "small");
     println!("{disks} disks after a power cut, 0 events lost");
 }
 
 #[test]
 fn power_cut_at_every_call_across_segments() {
-    let disks = cut_everywhere(scratch().path(), true);
+    let disks = cut_everywhere(scratch().path(), "large");
+    println!("{disks} disks after a power cut, 0 events lost");
+}
+
+#[test]
+fn power_cut_at_every_call_of_a_batch_wider_than_a_segment() {
+    let disks = cut_everywhere(scratch().path(), "wide");
     println!("{disks} disks after a power cut, 0 events lost");
 }

@@ -35,7 +35,6 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
         None => setup::plan(&config)?,
     };
     let dirs = app.dirs(&config)?;
-    crate::crash::locate(&dirs.crash(), &app.command_line);
     app.printer.json_version();
     let opened = super::open_existing(app, &dirs)?;
     let job = Job {

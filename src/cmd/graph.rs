@@ -31,11 +31,12 @@ fn draw(app: &App, plan: &Plan, state: Option<&RunState>, form: GraphForm) {
         GraphForm::Mermaid => graph::mermaid(plan, state),
         GraphForm::Ascii => graph::ascii(app.printer.out_style(), plan, state),
     };
-    let edges = wiab_engine::graph::reduced_edges(plan);
-    app.printer.json(&serde_json::json!({
-        "schema": crate::ui::printer::JSON_SCHEMA,
-        "steps": plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
-        "edges": edges,
-    }));
+    if app.printer.wants_json() {
+        app.printer.json(&serde_json::json!({
+            "schema": crate::ui::printer::JSON_SCHEMA,
+            "steps": plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
+            "edges": wiab_engine::graph::reduced_edges(plan),
+        }));
+    }
     app.printer.lines(&lines);
 }

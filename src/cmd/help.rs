@@ -52,12 +52,11 @@ fn unknown(name: &str) -> Problem {
 fn exit_codes() -> String {
     let mut text = String::from("Exit codes of wiab. They are stable.\n\n");
     for code in exit::ALL {
-        text.push_str(&format!(
-            "{:>5}  {:<12} {}\n",
-            code.number(),
-            code.name(),
-            code.meaning()
-        ));
+        text.extend([
+            format!("{:>5}  ", code.number()),
+            format!("{:<12} ", code.name()),
+            format!("{}\n", code.meaning()),
+        ]);
     }
     text
 }
@@ -66,15 +65,11 @@ fn environment() -> String {
     let mut text =
         String::from("Variables that wiab reads. Flags win over them; they win over files.\n\n");
     for (name, about) in OTHER_VARIABLES {
-        text.push_str(&format!("  {name:<24} {about}\n"));
+        text.extend([format!("  {name:<24} {about}\n")]);
     }
     for key in KEYS {
         if let Some(name) = key.variable() {
-            text.push_str(&format!(
-                "  {name:<24} {}
-",
-                key.about
-            ));
+            text.extend([format!("  {name:<24} {}\n", key.about)]);
         }
     }
     text.push_str(

@@ -57,7 +57,7 @@ pub(crate) fn example() -> String {
             // A family is an example of one of its members.
             let lead = if key.is_family() { "# " } else { "" };
             let name = section.replace('*', "kubenode1");
-            text.push_str(&format!("\n{lead}[{name}]\n"));
+            text.extend(["\n", lead, "[", &name, "]\n"]);
         }
         text.push_str(&entry(key));
     }
@@ -71,7 +71,7 @@ fn entry(key: &Key) -> String {
         .default
         .and_then(|default| key.kind.of_text(default))
         .map_or_else(|| key.example(), |value| value.to_string());
-    text.push_str(&format!("# {} = {value}\n", key.leaf()));
+    text.extend(["# ", key.leaf(), " = ", &value, "\n"]);
     text
 }
 
@@ -101,14 +101,15 @@ mod tests {
     #[test]
     fn the_example_is_accepted_with_and_without_its_comments() {
         let text = super::example();
-        let uncommented: String = text
+        let lines: Vec<&str> = text
             .lines()
             .map(|line| {
                 let bare = line.strip_prefix("# ").unwrap_or(line);
                 let is_code = bare.contains(" = ") && !bare.ends_with('.') || bare.starts_with('[');
-                format!("{}\n", if is_code { bare } else { line })
+                if is_code { bare } else { line }
             })
             .collect();
+        let uncommented = lines.join("\n");
         for text in [text, uncommented] {
             let content = file::read(&text, true);
             assert_eq!(content.diags, [], "{text}");

@@ -238,8 +238,11 @@ fn import(app: &App, dirs: &Dirs, file: &Path) -> Result<Code, Problem> {
 }
 
 fn rebuild(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
-    let report = recover::recover(&dirs.journal(), store::options(app))
-        .map_err(|error| store::problem(&error, &app.suffix()))?;
+    let wrap = |error| store::problem(&error, &app.suffix());
+    let report = recover::recover(&dirs.journal(), store::options(app)).map_err(wrap)?;
+    // Opening verifies what was rebuilt, and brings the copies up to date.
+    let journal = Journal::open(&dirs.journal(), store::options(app)).map_err(wrap)?;
+    journal.close().map_err(wrap)?;
     app.printer.json(&json!({
         "schema": JSON_SCHEMA, "events": report.frames, "missing": report.missing,
         "damaged_lines": report.damaged_lines, "kept": report.kept,

@@ -6,6 +6,7 @@ use wiab_engine::event::{Cause, Event, RunResumed, UnwindBegan};
 use wiab_engine::id::StepId;
 use wiab_engine::installation::{Fate, Installation, Run, preview};
 use wiab_engine::runner::Runner;
+use wiab_engine::state::StepState;
 use wiab_journal::Journal;
 
 use crate::app::App;
@@ -34,7 +35,6 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
         ));
         return Ok(Code::Ok);
     }
-    crate::crash::locate(&dirs.crash(), &app.command_line);
     let (journal, runs) = super::open_existing(app, &dirs)?.ok_or_else(|| store::no_runs(app))?;
     let targets = targets(app, &runs, args)?;
     app.printer.json_version();
@@ -64,13 +64,13 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
 fn wanted(args: &RollbackArgs) -> String {
     let mut text = String::new();
     if let Some(run) = &args.run {
-        text.push_str(&format!(" {run}"));
+        text.extend([" ", run]);
     }
     if args.all {
         text.push_str(" --all");
     }
     if let Some(step) = &args.to {
-        text.push_str(&format!(" --to {step}"));
+        text.extend([" --to ", step]);
     }
     if args.wipe_data {
         text.push_str(" --wipe-data");
@@ -84,6 +84,15 @@ struct Target<'a> {
     keep_to: Option<StepId>,
 }
 
+/// Whether anything of a run stands, effects that an earlier rollback left included.
+fn has_something(run: &Run) -> bool {
+    run.state.has_standing()
+        || run
+            .state
+            .steps()
+            .any(|(_, record)| matches!(record.state, StepState::Left { .. }))
+}
+
 /// The runs to take back, newest first.
 fn targets<'a>(
     app: &App,
@@ -95,7 +104,7 @@ fn targets<'a>(
             .runs()
             .iter()
             .rev()
-            .filter(|run| run.state.has_standing())
+            .filter(|run| has_something(run))
             .map(|run| Target { run, keep_to: None })
             .collect();
         if standing.is_empty() {
@@ -108,17 +117,12 @@ fn targets<'a>(
     }
     let run = match &args.run {
         Some(text) => store::find(app, runs, text)?,
-        None => match runs
-            .runs()
-            .iter()
-            .rev()
-            .find(|run| run.state.has_standing())
-        {
+        None => match runs.runs().iter().rev().find(|run| has_something(run)) {
             Some(run) => run,
             None => store::find(app, runs, "latest")?,
         },
     };
-    if !run.state.has_standing() {
+    if !has_something(run) {
         return Err(nothing(
             app,
             &format!("run {} has left nothing that stands", run.id.short()),
@@ -180,11 +184,9 @@ fn show(
     let mut acting = 0;
     for target in targets {
         let lines = preview(&target.run.state, target.keep_to.as_ref());
-        losing += lines
-            .iter()
-            .filter(|line| line.fate == Fate::UndoLosesData)
-            .count();
-        acting += lines.iter().filter(|line| screen::is_undo(line)).count();
+        let count = |fate: Fate| lines.iter().filter(|line| line.fate == fate).count();
+        losing += count(Fate::UndoLosesData);
+        acting += count(Fate::Undo);
         if app.printer.wants_json() {
             app.printer
                 .json(&screen::json(target.run, &lines, args.wipe_data));
@@ -198,8 +200,14 @@ fn show(
             images,
         ));
     }
-    if acting == 0 {
+    if acting == 0 && losing == 0 {
         return Err(nothing(app, "nothing in that range has an undo"));
+    }
+    if acting == 0 && !args.wipe_data {
+        return Err(
+            Problem::new(Code::Failure, "nothing to take back without losing data")
+                .hint("add --wipe-data to take back what holds data, too"),
+        );
     }
     Ok(losing)
 }

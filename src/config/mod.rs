@@ -23,7 +23,7 @@ use crate::problem::Problem;
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Variables that start with `WIAB_` and are no configuration keys.
-pub(crate) const OTHER_VARIABLES: [(&str, &str); 5] = [
+pub(crate) const OTHER_VARIABLES: [(&str, &str); 4] = [
     ("WIAB_CONFIG", "the configuration file, like --config"),
     (
         "WIAB_STATE_DIR",
@@ -33,10 +33,6 @@ pub(crate) const OTHER_VARIABLES: [(&str, &str); 5] = [
     (
         "WIAB_LOG",
         "what the debug log in the run's directory holds: a tracing filter",
-    ),
-    (
-        "WIAB_LOG_STDERR",
-        "set to 1: the debug log also goes to stderr",
     ),
 ];
 

@@ -98,9 +98,9 @@ fn a_nearer_layer_wins_and_says_where_it_is() {
 fn ten_thousand_steps_are_read() {
     let mut text = String::from("name = \"a\"\n");
     for number in 0..10_000 {
-        text.push_str(&format!(
+        text.extend([format!(
             "[[step]]\nid = \"s{number}\"\nafter = []\nrun = [\"true\"]\n"
-        ));
+        )]);
     }
     let content = file::read(&text, true);
     assert_eq!((content.steps.len(), content.diags.len()), (10_000, 0));

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use wiab_engine::codec;
-use wiab_engine::event::{Cause, Event, Recorded, Verdict};
+use wiab_engine::event::{Cause, Event, Recorded, StepSucceeded, Verdict};
+use wiab_engine::id::StepId;
 use wiab_engine::outcome::{Failure, How, Outcome, Probe, Residue};
 
 use crate::screen::outcome_words;
@@ -53,97 +54,104 @@ pub(crate) fn line(event: &Event) -> Line {
     }
 }
 
-fn sentence(event: &Event) -> (Option<String>, Mark, String) {
-    let run = |mark, text: String| (None, mark, text);
-    let step =
-        |id: &wiab_engine::id::StepId, mark, text: String| (Some(id.to_string()), mark, text);
+type Told = (Option<String>, Mark, String);
+
+fn of_step(step: &StepId, mark: Mark, text: String) -> Told {
+    (Some(step.to_string()), mark, text)
+}
+
+fn sentence(event: &Event) -> Told {
     match event {
-        Event::RunOpened(e) => run(
-            Mark::Running,
-            format!(
-                "plan {} with {} steps on {}",
-                e.plan.name,
-                e.plan.steps.len(),
-                e.host
-            ),
-        ),
-        Event::RunResumed(e) => run(Mark::Running, format!("taken up again by wiab {}", e.tool)),
-        Event::PlanRevised(e) => run(
-            Mark::Changed,
-            format!(
-                "goes on with a changed plan of {} steps",
-                e.plan.steps.len()
-            ),
-        ),
-        Event::StepStarted(e) => step(&e.step, Mark::Running, attempt("started", e.attempt)),
-        Event::StepCaptured(e) => step(&e.step, Mark::Running, found(&e.found)),
-        Event::StepSucceeded(e) => {
-            let (mark, word) = match e.how {
-                How::Adopted => (Mark::Ok, "ok"),
-                How::Changed => (Mark::Changed, "changed"),
-                How::Accepted => (Mark::Ok, "accepted"),
-            };
-            let note = e
-                .receipt
-                .note
-                .as_deref()
-                .map_or_else(String::new, |note| format!(": {note}"));
-            step(
-                &e.step,
-                mark,
-                format!("{word} in {}{note}", time::took(e.took_ms)),
-            )
+        Event::StepStarted(e) => of_step(&e.step, Mark::Running, attempt("started", e.attempt)),
+        Event::StepCaptured(e) => of_step(&e.step, Mark::Running, found(&e.found)),
+        Event::StepSucceeded(e) => succeeded(e),
+        Event::StepFailed(e) => {
+            let text = failed("failed", e.attempt, &e.failure);
+            of_step(&e.step, Mark::Failed, text)
         }
-        Event::StepFailed(e) => step(
-            &e.step,
-            Mark::Failed,
-            failed("failed", e.attempt, &e.failure),
-        ),
-        Event::RetryPlanned(e) => step(
-            &e.step,
-            Mark::Waiting,
-            format!("attempt {} in {}", e.attempt, time::took(e.delay_ms)),
-        ),
-        Event::StepReconciled(e) => step(
-            &e.step,
-            Mark::Unsure,
-            format!(
+        Event::RetryPlanned(e) => {
+            let text = format!("attempt {} in {}", e.attempt, time::took(e.delay_ms));
+            of_step(&e.step, Mark::Waiting, text)
+        }
+        Event::StepReconciled(e) => {
+            let text = format!(
                 "looked at after the break, attempt {}: {}",
                 e.attempt,
                 found(&e.found)
-            ),
-        ),
-        Event::UnwindBegan(e) => run(Mark::Undone, unwind(e)),
-        Event::UndoStarted(e) => step(&e.step, Mark::Running, attempt("undo started", e.attempt)),
-        Event::UndoSucceeded(e) => step(
-            &e.step,
-            Mark::Undone,
-            format!("undone in {}", time::took(e.took_ms)),
-        ),
-        Event::UndoFailed(e) => step(
-            &e.step,
-            Mark::Failed,
-            failed("undo failed", e.attempt, &e.failure),
-        ),
-        Event::UndoSkipped(e) => step(&e.step, Mark::Skipped, format!("left in place: {}", e.why)),
-        Event::Parked(e) => step(&e.step, Mark::Parked, format!("parked: {}", e.why)),
-        Event::OperatorDecided(e) => (
-            e.step.as_ref().map(ToString::to_string),
-            Mark::Parked,
-            format!("decided: {} ({})", verdict(e.verdict), e.note),
-        ),
-        Event::Interrupted(e) => run(
-            Mark::Parked,
-            match e.stage {
-                1 => format!("{}: nothing new starts", e.by),
-                _ => format!("{}: running steps are stopped", e.by),
-            },
-        ),
-        Event::RunEnded(e) => run(
-            ended_mark(e.outcome),
-            outcome_words(Some(e.outcome), false).to_owned(),
-        ),
+            );
+            of_step(&e.step, Mark::Unsure, text)
+        }
+        Event::UndoStarted(e) => {
+            of_step(&e.step, Mark::Running, attempt("undo started", e.attempt))
+        }
+        Event::UndoSucceeded(e) => {
+            let text = format!("undone in {}", time::took(e.took_ms));
+            of_step(&e.step, Mark::Undone, text)
+        }
+        Event::UndoFailed(e) => {
+            let text = failed("undo failed", e.attempt, &e.failure);
+            of_step(&e.step, Mark::Failed, text)
+        }
+        Event::UndoSkipped(e) => {
+            of_step(&e.step, Mark::Skipped, format!("left in place: {}", e.why))
+        }
+        Event::Parked(e) => of_step(&e.step, Mark::Parked, format!("parked: {}", e.why)),
+        Event::OperatorDecided(e) => {
+            let text = format!("decided: {} ({})", verdict(e.verdict), e.note);
+            (e.step.as_ref().map(ToString::to_string), Mark::Parked, text)
+        }
+        Event::RunOpened(_)
+        | Event::RunResumed(_)
+        | Event::PlanRevised(_)
+        | Event::UnwindBegan(_)
+        | Event::Interrupted(_)
+        | Event::RunEnded(_) => {
+            let (mark, text) = of_run(event);
+            (None, mark, text)
+        }
     }
+}
+
+/// The sentence of an event that is about the whole run.
+fn of_run(event: &Event) -> (Mark, String) {
+    match event {
+        Event::RunOpened(e) => {
+            let steps = e.plan.steps.len();
+            let text = format!("plan {} with {steps} steps on {}", e.plan.name, e.host);
+            (Mark::Running, text)
+        }
+        Event::RunResumed(e) => (Mark::Running, format!("taken up again by wiab {}", e.tool)),
+        Event::PlanRevised(e) => {
+            let steps = e.plan.steps.len();
+            (
+                Mark::Changed,
+                format!("goes on with a changed plan of {steps} steps"),
+            )
+        }
+        Event::UnwindBegan(e) => (Mark::Undone, unwind(e)),
+        Event::Interrupted(e) if e.stage == 1 => {
+            (Mark::Parked, format!("{}: nothing new starts", e.by))
+        }
+        Event::Interrupted(e) => (Mark::Parked, format!("{}: running steps are stopped", e.by)),
+        Event::RunEnded(e) => {
+            let words = outcome_words(Some(e.outcome), false);
+            (ended_mark(e.outcome), words.to_owned())
+        }
+        other => (Mark::Unsure, other.name().to_owned()),
+    }
+}
+
+fn succeeded(event: &StepSucceeded) -> Told {
+    let (mark, word) = match event.how {
+        How::Adopted => (Mark::Ok, "ok"),
+        How::Changed => (Mark::Changed, "changed"),
+        How::Accepted => (Mark::Ok, "accepted"),
+    };
+    let mut text = format!("{word} in {}", time::took(event.took_ms));
+    if let Some(note) = &event.receipt.note {
+        text.extend([": ", note]);
+    }
+    of_step(&event.step, mark, text)
 }
 
 fn attempt(word: &str, number: u32) -> String {
@@ -261,8 +269,7 @@ fn with_place(place: &str, recorded: &Recorded) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use wiab_engine::event::{StepFailed, StepSucceeded};
-    use wiab_engine::id::StepId;
+    use wiab_engine::event::StepFailed;
     use wiab_engine::outcome::Receipt;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! The last thing printed when a run does not complete: what failed, what it left, what to type next.
 
 use wiab_engine::id::RunId;
-use wiab_engine::outcome::{Failure, Outcome, Residue};
+use wiab_engine::outcome::{Failure, Outcome, Residue, UndoClass};
 use wiab_engine::state::{Direction, RunState, StepRecord, StepState};
 
 use crate::screen::count;
@@ -126,6 +126,14 @@ fn left(style: Style, state: &RunState) -> Vec<String> {
         .collect()
 }
 
+/// Whether a rollback has left effects that only a confirmation takes back.
+fn keeps_data(state: &RunState) -> bool {
+    state.steps().any(|(spec, record)| {
+        matches!(record.state, StepState::Left { .. })
+            && matches!(spec.undo, UndoClass::Destructive { .. })
+    })
+}
+
 fn next(state: &RunState, failed: Option<&str>, cx: Context<'_>) -> Vec<String> {
     let run = cx.run.short();
     let suffix = cx.suffix;
@@ -140,6 +148,10 @@ fn next(state: &RunState, failed: Option<&str>, cx: Context<'_>) -> Vec<String> 
         Some(Outcome::RolledBack) => {
             rows.push(("what happened", format!("wiab journal log {run}{suffix}")));
             rows.push(("begin again", format!("wiab apply{suffix}")));
+            if keeps_data(state) {
+                let wipe = format!("wiab rollback {run} --wipe-data{suffix}");
+                rows.insert(0, ("take data, too", wipe));
+            }
         }
         Some(Outcome::Abandoned) => {
             rows.push(("begin again", format!("wiab apply{suffix}")));

@@ -15,13 +15,12 @@ fn mark(state: Option<&RunState>, step: &StepSpec) -> Option<Mark> {
 
 fn fill(mark: Option<Mark>) -> &'static str {
     match mark {
-        None => "white",
+        None | Some(Mark::Waiting) => "white",
         Some(Mark::Ok | Mark::Create) => "palegreen",
         Some(Mark::Changed) => "khaki",
         Some(Mark::Failed) => "salmon",
         Some(Mark::Undone | Mark::Skipped) => "lightcyan",
         Some(Mark::Parked | Mark::Unsure) => "plum",
-        Some(Mark::Waiting) => "white",
         Some(Mark::Running) => "lightblue",
     }
 }

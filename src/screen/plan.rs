@@ -258,7 +258,7 @@ pub(crate) fn diff(style: Style, step: &StepSpec, finding: Option<&Finding>) -> 
         style.bold(step.id.as_str()),
         step.summary
     )];
-    match finding {
+    let text = match finding {
         Some(Finding::Seen(Probe::Drifted { diff })) => {
             lines.extend(diff.lines().map(|line| {
                 let mark = match line.bytes().next() {
@@ -268,26 +268,18 @@ pub(crate) fn diff(style: Style, step: &StepSpec, finding: Option<&Finding>) -> 
                 };
                 format!("    {}", style.marked(mark, &harmless(line)))
             }));
+            return lines;
         }
-        Some(Finding::Seen(Probe::Satisfied(_))) => {
-            lines.push("    as wanted; no difference".to_owned())
-        }
-        Some(Finding::Seen(Probe::Absent)) => lines.push("    nothing of it is there".to_owned()),
-        Some(Finding::Seen(Probe::Partial { what })) => {
-            lines.push(format!("    half there: {}", harmless(what)))
-        }
-        Some(Finding::Seen(Probe::Unknown { why })) => {
-            lines.push(format!("    cannot look: {}", harmless(why)))
-        }
-        Some(Finding::Seen(Probe::Running)) => lines.push("    its job still runs".to_owned()),
-        Some(Finding::AfterApply { needs }) => {
-            lines.push(format!("    known later: {}", harmless(needs)))
-        }
-        Some(Finding::Blind(failure)) => {
-            lines.push(format!("    cannot look: {}", harmless(&failure.why)))
-        }
-        None => lines.push("    was not looked at".to_owned()),
-    }
+        Some(Finding::Seen(Probe::Satisfied(_))) => "as wanted; no difference".to_owned(),
+        Some(Finding::Seen(Probe::Absent)) => "nothing of it is there".to_owned(),
+        Some(Finding::Seen(Probe::Partial { what })) => format!("half there: {what}"),
+        Some(Finding::Seen(Probe::Unknown { why })) => format!("cannot look: {why}"),
+        Some(Finding::Seen(Probe::Running)) => "its job still runs".to_owned(),
+        Some(Finding::AfterApply { needs }) => format!("known later: {needs}"),
+        Some(Finding::Blind(failure)) => format!("cannot look: {}", failure.why),
+        None => "was not looked at".to_owned(),
+    };
+    lines.push(format!("    {}", harmless(&text)));
     lines
 }
 

@@ -32,7 +32,7 @@ fn word(fate: Fate) -> &'static str {
 }
 
 /// Whether the line is something that rollback acts on.
-pub(crate) fn is_undo(line: &UndoLine<'_>) -> bool {
+fn is_undo(line: &UndoLine<'_>) -> bool {
     matches!(line.fate, Fate::Undo | Fate::UndoLosesData)
 }
 
@@ -82,14 +82,13 @@ pub(crate) fn lines(
 
 fn what(line: &UndoLine<'_>, wipe_data: bool) -> String {
     match (line.fate, &line.spec.undo) {
-        (Fate::Undo, _) => line.spec.undo_summary.clone(),
         (Fate::UndoLosesData, UndoClass::Destructive { what }) if wipe_data => {
             format!("{}; loses {what}", line.spec.undo_summary)
         }
         (Fate::UndoLosesData, UndoClass::Destructive { what }) => {
             format!("stays: undo would lose {what}; --wipe-data takes it back, too")
         }
-        (Fate::UndoLosesData, _) => line.spec.undo_summary.clone(),
+        (Fate::Undo | Fate::UndoLosesData, _) => line.spec.undo_summary.clone(),
         (Fate::CannotUndo, UndoClass::Irreversible { why }) => {
             format!("stays: cannot be undone, {why}")
         }
@@ -114,7 +113,7 @@ fn total(undo: &[UndoLine<'_>], wipe_data: bool) -> String {
     ];
     for (number, words) in rest {
         if number > 0 {
-            text.push_str(&format!(", {number} {words}"));
+            text.extend([", ", &number.to_string(), " ", words]);
         }
     }
     text.push('.');

@@ -56,14 +56,14 @@ pub(crate) fn lines(style: Style, view: &RunView<'_>) -> Vec<String> {
             pad(record.state.word(), 9),
         );
         if record.took_ms > 0 {
-            text.push_str(&format!("  {}", time::took(record.took_ms)));
+            text.extend(["  ", &time::took(record.took_ms)]);
         }
         if let Some(note) = record
             .receipt
             .as_ref()
             .and_then(|receipt| receipt.note.as_ref())
         {
-            text.push_str(&format!("  {}", harmless(note)));
+            text.extend(["  ", &harmless(note)]);
         }
         lines.push(text.trim_end().to_owned());
     }

@@ -118,7 +118,7 @@ impl Printer {
     /// Raw bytes of the result: captured output, a completion script.
     pub(crate) fn raw(&self, bytes: &[u8]) {
         if self.level > Level::Silent && !self.is_broken() {
-            self.note_broken(io::stdout().lock().write_all(bytes));
+            self.note_broken(&io::stdout().lock().write_all(bytes));
         }
     }
 
@@ -200,7 +200,7 @@ impl Printer {
 
     fn write_out(&self, text: &str) {
         if !self.is_broken() {
-            self.note_broken(writeln!(io::stdout().lock(), "{text}"));
+            self.note_broken(&writeln!(io::stdout().lock(), "{text}"));
         }
     }
 
@@ -219,7 +219,7 @@ impl Printer {
         }
     }
 
-    fn note_broken(&self, result: io::Result<()>) {
+    fn note_broken(&self, result: &io::Result<()>) {
         if result.is_err() {
             self.broken.store(true, Ordering::Relaxed);
         }

@@ -31,7 +31,7 @@ impl Prompt {
             return Err(Problem::new(
                 Code::Usage,
                 format!(
-                    "{question} cannot be asked here: this is not a terminal, or --no-input is set"
+                    "`{question}` cannot be asked: this is not a terminal, or --no-input is set"
                 ),
             )
             .hint("add --yes to answer yes"));

@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod host;
 pub mod kind;
 pub mod kinds;
+pub mod lease;
 pub mod release;
 pub mod values;
 pub mod yaml;

@@ -62,6 +62,7 @@ const DISALLOWED_HERE: &[&str] = &[
     "steps/src/host/",
     "tests/",
     "benches/",
+    "journal/benches/",
     "steps/tests/",
     "journal/tests/",
 ];

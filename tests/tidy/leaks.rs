@@ -26,6 +26,8 @@ const HOSTS: &[&str] = &[
     "localhost",
     "127.0.0.1",
     "libvirt.org",
+    "example",
+    "archive.ubuntu.com",
     "cloud-images.ubuntu.com",
     "s3-eu-west-1.amazonaws.com",
 ];

@@ -2,18 +2,20 @@
 
 mod apply;
 mod step;
+mod tally;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use step::{StepRecord, StepState};
+pub use tally::Tally;
 
 use crate::event::{Cause, Event, Limits, OnFailure};
 use crate::graph;
 use crate::id::StepId;
 use crate::mutant::{self, Mutant};
-use crate::outcome::{How, Outcome, UndoClass};
+use crate::outcome::{Outcome, UndoClass};
 use crate::plan::{Plan, StepSpec};
 
 /// Position of a step in its plan.
@@ -224,6 +226,11 @@ impl RunState {
 
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
+    }
+
+    /// Whether a final failure means rollback.
+    pub(crate) fn rolls_back(&self) -> bool {
+        self.limits.on_failure == OnFailure::Rollback
     }
 
     /// Whether rollback in the present direction reaches this step.
@@ -459,62 +466,5 @@ fn set<T: Ord>(set: &mut BTreeSet<T>, item: T, member: bool) {
         set.insert(item);
     } else {
         set.remove(&item);
-    }
-}
-
-/// Counts for the last line of a screen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Steps in the plan.
-    pub total: usize,
-    /// Found as wanted.
-    pub adopted: usize,
-    /// Changed by this run, and standing.
-    pub changed: usize,
-    /// Failed.
-    pub failed: usize,
-    /// Taken back.
-    pub undone: usize,
-    /// Left by rollback.
-    pub left: usize,
-    /// Skipped or accepted by decision.
-    pub decided: usize,
-    /// Not begun.
-    pub waiting: usize,
-}
-
-impl RunState {
-    /// Counts the steps by state.
-    pub fn tally(&self) -> Tally {
-        let mut tally = Tally {
-            total: self.records.len(),
-            ..Tally::default()
-        };
-        for record in &self.records {
-            match &record.state {
-                StepState::Succeeded { how: How::Adopted } => tally.adopted += 1,
-                StepState::Succeeded { how: How::Changed } => tally.changed += 1,
-                StepState::Succeeded { how: How::Accepted } | StepState::Skipped => {
-                    tally.decided += 1;
-                }
-                StepState::Failed { .. } | StepState::UndoFailed { .. } => tally.failed += 1,
-                StepState::Undone => tally.undone += 1,
-                StepState::Left { .. } => tally.left += 1,
-                StepState::Pending => tally.waiting += 1,
-                StepState::Running { .. }
-                | StepState::Unsettled { .. }
-                | StepState::Reconciled { .. }
-                | StepState::Backoff { .. }
-                | StepState::Undoing { .. }
-                | StepState::UndoUnsettled { .. }
-                | StepState::UndoBackoff { .. } => {}
-            }
-        }
-        tally
-    }
-
-    /// Whether a final failure means rollback.
-    pub(crate) fn rolls_back(&self) -> bool {
-        self.limits.on_failure == OnFailure::Rollback
     }
 }

@@ -54,7 +54,7 @@ mod tests {
         fn a_real_shell_reads_what_was_meant(
             words in proptest::collection::vec("[^\0]{0,12}|[ '\"$`\\\\\n;&|<>*?~!#(){}\\[\\]=-]{0,8}", 1..5)
         ) {
-            let expected: String = words.iter().map(|word| format!("{word}\n")).collect();
+            let expected = words.iter().fold(String::new(), |all, word| all + word + "\n");
             prop_assert_eq!(through_sh(&words), expected.into_bytes());
         }
     }

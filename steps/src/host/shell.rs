@@ -1,5 +1,7 @@
 //! A host together with the attempt that uses it: commands go to the transcript, host errors become failures.
 
+use std::fmt::Write as _;
+
 use wiab_engine::outcome::{Failure, Residue};
 use wiab_engine::ports::{StepCx, Tick};
 
@@ -144,9 +146,9 @@ impl<'a> Shell<'a> {
                 for stream in [&output.stdout, &output.stderr] {
                     text.push_str(&bounded(stream));
                 }
-                text += &format!("[exit {}, {took_ms} ms]\n", output.code);
+                let _ = writeln!(text, "[exit {}, {took_ms} ms]", output.code);
             }
-            Err(error) => text += &format!("[{error}, {took_ms} ms]\n"),
+            Err(error) => drop(writeln!(text, "[{error}, {took_ms} ms]")),
         }
         self.cx.evidence.push(&text);
     }

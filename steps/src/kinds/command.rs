@@ -128,7 +128,12 @@ impl Act for Command {
                 .await;
         }
         match job_state(sh, sh.cx.attempt, "run").await? {
-            JobState::Running | JobState::Exited(_) => Ok(Probe::Running),
+            JobState::Running | JobState::Exited(0) => Ok(Probe::Running),
+            // Attaching to it would only fail again: a new attempt follows.
+            JobState::Exited(code) => {
+                let what = format!("its command ended with {code}");
+                self.first_look(sh, Probe::Partial { what }).await
+            }
             JobState::Absent => self.first_look(sh, Probe::Absent).await,
             JobState::Lost => {
                 self.first_look(sh, unknown("its command was cut off in the middle"))

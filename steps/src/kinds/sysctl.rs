@@ -38,7 +38,8 @@ pub struct Setting {
     /// Values that are good enough; then nothing is written at all.
     #[serde(default)]
     pub fine: Vec<String>,
-    /// A key whose value also counts: the kernel uses the larger of both (`rp_filter` of `all` and of an interface).
+    /// A key whose value also counts: the kernel uses the larger of both (`rp_filter` of `all` and of an interface). The
+    /// interface may not exist yet; then the drop-in alone waits for it.
     #[serde(default)]
     pub max_with: Option<String>,
 }
@@ -77,6 +78,11 @@ impl Setting {
         Ok(Some(number(&own).max(number(&other)).to_string()))
     }
 
+    /// Whether the key belongs to an interface that does not exist yet.
+    fn waits(&self, live: Option<&str>) -> bool {
+        self.max_with.is_some() && live.is_none()
+    }
+
     fn good_enough(&self, effective: Option<&str>) -> bool {
         effective.is_some_and(|value| self.fine.iter().any(|fine| fine == value))
     }
@@ -113,6 +119,9 @@ impl Sysctl {
         let mut lines = Vec::new();
         for setting in &self.settings {
             let found = live(sh, &setting.key).await?;
+            if setting.waits(found.as_deref()) {
+                continue;
+            }
             if found.as_deref() != Some(setting.value.as_str()) {
                 lines.push(format!(
                     "- {0} = {1}\n+ {0} = {2}",
@@ -208,7 +217,9 @@ impl Act for Sysctl {
     async fn apply(&self, sh: Shell<'_>, _: &Image) -> Result<Receipt, Failure> {
         self.dropin().apply(sh).await?;
         for setting in &self.settings {
-            if live(sh, &setting.key).await?.as_deref() != Some(setting.value.as_str()) {
+            let found = live(sh, &setting.key).await?;
+            let done = found.as_deref() == Some(setting.value.as_str());
+            if !done && !setting.waits(found.as_deref()) {
                 set_live(sh, &setting.key, &setting.value).await?;
             }
         }

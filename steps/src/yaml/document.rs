@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::edit::{self, Place, Splice};
 use super::error::{Origin, Why, YamlError};
-use super::node::{self, Node};
+use super::node::Node;
 use super::path::{Seg, YamlPath};
+use super::read;
 use super::scalar::{self, Style};
 
 /// A document: its text, and the tree of it.
@@ -21,7 +22,7 @@ pub struct Document {
 impl Document {
     /// Reads a document. Anchors, tags, several documents in one text, and double keys are refused.
     pub fn parse(text: &str, origin: Origin) -> Result<Self, YamlError> {
-        match node::read(text) {
+        match read::read(text) {
             Ok(root) => Ok(Self {
                 origin,
                 text: text.to_owned(),
@@ -216,7 +217,7 @@ impl Document {
         wanted: &Value,
     ) -> Result<(), YamlError> {
         let text = edit::apply(&self.text, splices);
-        match node::read(&text) {
+        match read::read(&text) {
             Ok(root) if root.as_ref().map_or(Value::Null, Node::value) == *wanted => {
                 self.text = text;
                 self.root = root;

@@ -9,6 +9,7 @@ mod edit;
 mod error;
 mod node;
 mod path;
+mod read;
 mod scalar;
 mod write;
 

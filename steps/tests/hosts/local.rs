@@ -57,7 +57,7 @@ fn commands() {
             .env("X", "y z");
         let output = host
             .run(&cmd, &Cancel::default(), &|line| {
-                lines.lock().unwrap().push(line.to_owned())
+                lines.lock().unwrap().push(line.to_owned());
             })
             .await
             .unwrap();
@@ -95,9 +95,10 @@ fn the_whole_process_group_is_killed() {
                 }
             };
             let (done, ()) = tokio::join!(host.run(&cmd, &cancel, &|_| {}), watch);
-            let expected = match by_limit {
-                true => HostError::TimedOut { after_ms: 300 },
-                false => HostError::Cancelled,
+            let expected = if by_limit {
+                HostError::TimedOut { after_ms: 300 }
+            } else {
+                HostError::Cancelled
             };
             assert_eq!(done, Err(expected));
             let text = fs_err::read_to_string(&pids).unwrap();
@@ -236,9 +237,10 @@ fn a_killed_job_is_lost() {
             }
             let limit_ms = if by_limit { 50 } else { 60_000 };
             let done = host.job_wait(&id, 0, limit_ms, &cancel, &|_| {}).await;
-            let expected = match by_limit {
-                true => HostError::TimedOut { after_ms: 50 },
-                false => HostError::Cancelled,
+            let expected = if by_limit {
+                HostError::TimedOut { after_ms: 50 }
+            } else {
+                HostError::Cancelled
             };
             assert_eq!(done, Err(expected));
             assert_eq!(host.job_state(&id).await.unwrap(), JobState::Lost);

@@ -1,6 +1,7 @@
 //! The hosts.
 
 mod crash;
+mod lease;
 mod local;
 mod sim;
 

@@ -1,5 +1,5 @@
 # Prints the state of the machine, in sections that begin with "== NAME". Volatile things (counters, leases, logs, run-time
-# state of libvirt, the journal and configuration of wiab itself) are left out.
+# state of libvirt, the journal, configuration and lease of wiab itself) are left out.
 section() { echo "== $1"; }
 
 section packages
@@ -38,7 +38,7 @@ ls /sys/class/net
 
 section addresses
 ip -o -4 addr show | awk '{ print $2, $4 }'
-ip route show
+ip route show | sed "s, linkdown,,; s, *$,,"
 
 section services
 systemctl list-unit-files --type=service,socket --no-legend --plain | awk '{ print $1, $2 }'
@@ -59,4 +59,4 @@ find /etc -xdev \( -path /etc/libvirt/qemu -o -path '/etc/*-' \) -prune -o -type
 section all-files
 find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /tmp -o -path /var/tmp -o -path /var/log \
   -o -path /var/cache -o -path /var/lib/libvirt -o -path /etc/libvirt/qemu -o -path /var/lib/systemd -o -path /lab \
-  -o -path /usr/share -o -path /usr/lib -o -path /root/.cache -o -path "$STATE" \) -prune -o -printf '%p %y %m %u:%g\n' | sort
+  -o -path /usr/share -o -path /usr/lib -o -path /root/.cache -o -path /var/lib/wiab -o -path "$STATE" \) -prune -o -printf '%p %y %m %u:%g\n' | sort

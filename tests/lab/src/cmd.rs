@@ -236,13 +236,25 @@ impl Cmd {
 
 /// Kills the process group that `child` leads.
 pub(crate) fn kill_group(child: &Child) {
-    if let Some(pid) = i32::try_from(child.id())
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-    {
+    if let Some(group) = group_of(child) {
         // It may have ended meanwhile; that is as good.
-        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
+}
+
+/// Kills the process group that `child` leads and waits until none of it is left, not even unburied.
+pub(crate) fn kill_group_to_its_end(child: &mut Child) -> Result<()> {
+    kill_group(child);
+    let group = group_of(child);
+    child.wait()?;
+    crate::sys::wait_for("the end of the killed processes", 20, || {
+        let left = group.is_some_and(|id| rustix::process::test_kill_process_group(id).is_ok());
+        Ok((!left).then_some(()))
+    })
+}
+
+fn group_of(child: &Child) -> Option<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(i32::try_from(child.id()).ok()?)
 }
 
 fn reader(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {

@@ -160,8 +160,7 @@ impl Scenario<'_> {
             }
             Ok(self.machine.sh(condition).succeeds()?.then_some(()))
         });
-        cmd::kill_group(&child);
-        child.wait()?;
+        cmd::kill_group_to_its_end(&mut child)?;
         say(&fs_err::read_to_string(&log)?);
         fs_err::remove_file(&log)?;
         reached?;
@@ -220,7 +219,7 @@ impl Scenario<'_> {
 
     fn rollback(&self, before: &Snapshot) -> Result<()> {
         self.expect("rollback --all --plan", 0)?;
-        self.expect("rollback --all --yes --wipe-data --confirm wiabhost", 0)?;
+        self.expect("rollback --all --yes --wipe-data --confirm local", 0)?;
         self.snapshot()?.same_as(before, "after `wiab rollback`")?;
         say("e2e: after rollback the machine is as it was before the first command");
         self.expect("journal verify", 0)?;

@@ -115,9 +115,10 @@ impl LocalHost {
             }
         };
         guard.group = None;
-        match cmd.root && !self.is_root {
-            true => judge_sudo(cmd, output),
-            false => Ok(output),
+        if cmd.root && !self.is_root {
+            judge_sudo(cmd, output)
+        } else {
+            Ok(output)
         }
     }
 

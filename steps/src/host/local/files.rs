@@ -15,7 +15,7 @@ use super::exec::PIPE_GRACE_MS;
 /// Longest file operation through sudo, in milliseconds.
 const FILE_MS: u64 = 60_000;
 
-fn failure(path: &str, why: impl ToString) -> HostError {
+fn failure(path: &str, why: impl std::fmt::Display) -> HostError {
     HostError::File {
         path: path.to_owned(),
         why: why.to_string(),
@@ -70,9 +70,10 @@ impl LocalHost {
         stdin: Option<&[u8]>,
     ) -> Result<(), HostError> {
         let output = self.tool(words, root, stdin).await?;
-        match output.ok() {
-            true => Ok(()),
-            false => Err(failure(path, output.error_text())),
+        if output.ok() {
+            Ok(())
+        } else {
+            Err(failure(path, output.error_text()))
         }
     }
 
@@ -221,9 +222,10 @@ impl LocalHost {
         let words = ["stat", "-L", "-c", "%F|%s|%a|%U:%G", "--", path];
         let output = self.tool(&words, true, None).await?;
         if !output.ok() {
-            return match output.error_text().ends_with("No such file or directory") {
-                true => Ok(None),
-                false => Err(failure(path, output.error_text())),
+            return if output.error_text().ends_with("No such file or directory") {
+                Ok(None)
+            } else {
+                Err(failure(path, output.error_text()))
             };
         }
         let line = output.text();
@@ -257,9 +259,10 @@ impl LocalHost {
 }
 
 fn whole(path: &str, bytes: Vec<u8>) -> Result<Vec<u8>, HostError> {
-    match bytes.len() > OUTPUT_BYTES_MAX {
-        true => Err(failure(path, "the file is too large to be read whole")),
-        false => Ok(bytes),
+    if bytes.len() > OUTPUT_BYTES_MAX {
+        Err(failure(path, "the file is too large to be read whole"))
+    } else {
+        Ok(bytes)
     }
 }
 

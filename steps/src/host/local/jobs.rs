@@ -46,7 +46,7 @@ const CLAIM_MS: u64 = 60_000;
 /// Time between two looks at a running job, first and last.
 const POLL_MS: (u64, u64) = (10, 250);
 
-fn failure(path: &Path, why: impl ToString) -> HostError {
+fn failure(path: &Path, why: impl std::fmt::Display) -> HostError {
     HostError::File {
         path: path.to_string_lossy().into_owned(),
         why: why.to_string(),
@@ -131,18 +131,18 @@ impl LocalHost {
         }
     }
 
-    pub(super) fn state_of_job(&self, id: &JobId) -> Result<JobState, HostError> {
+    pub(super) fn state_of_job(&self, id: &JobId) -> JobState {
         let dir = self.job_dir(id);
         let Some(claim) = claim_of(&dir) else {
-            return Ok(JobState::Absent);
+            return JobState::Absent;
         };
         // Asked twice: it may end between the two questions.
         let alive = exit_of(&dir).is_none() && claim.lives();
-        Ok(match exit_of(&dir) {
+        match exit_of(&dir) {
             Some(code) => JobState::Exited(code),
             None if alive => JobState::Running,
             None => JobState::Lost,
-        })
+        }
     }
 
     pub(super) async fn wait_for_job(
@@ -162,7 +162,7 @@ impl LocalHost {
         };
         let mut poll_ms = POLL_MS.0;
         loop {
-            let state = self.state_of_job(id)?;
+            let state = self.state_of_job(id);
             tail.read(line)?;
             match state {
                 JobState::Absent => return Err(lost("no such job was started")),
@@ -214,7 +214,7 @@ impl LocalHost {
 
     pub(super) fn forget_job(&self, id: &JobId) -> Result<(), HostError> {
         let dir = self.job_dir(id);
-        if self.state_of_job(id)? == JobState::Running {
+        if self.state_of_job(id) == JobState::Running {
             return Err(HostError::Denied {
                 why: format!("job {id} still runs"),
             });

@@ -104,7 +104,7 @@ impl Host for LocalHost {
     }
 
     fn job_state<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<JobState, HostError>> {
-        Box::pin(async move { self.state_of_job(id) })
+        Box::pin(async move { Ok(self.state_of_job(id)) })
     }
 
     fn job_wait<'a>(

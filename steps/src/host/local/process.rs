@@ -65,9 +65,10 @@ pub(super) fn signal(target: &Target, signal: Signal) -> Vec<String> {
         let Some(pid) = Pid::from_raw(raw).filter(|_| raw > 1) else {
             continue;
         };
-        let sent = match group {
-            true => rustix::process::kill_process_group(pid, signal),
-            false => rustix::process::kill_process(pid, signal),
+        let sent = if group {
+            rustix::process::kill_process_group(pid, signal)
+        } else {
+            rustix::process::kill_process(pid, signal)
         };
         if sent == Err(rustix::io::Errno::PERM) {
             refused.push(if group {

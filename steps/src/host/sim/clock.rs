@@ -256,15 +256,14 @@ impl Future for Alarm {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Busy> {
         let clock = self.clock.clone();
         let mut state = clock.lock();
-        let key = match self.id {
-            Some(key) => key,
-            None => {
-                let key = (state.now_ms.saturating_add(self.ms), state.next_id);
-                state.next_id += 1;
-                state.alarms.insert(key, None);
-                self.id = Some(key);
-                key
-            }
+        let key = if let Some(key) = self.id {
+            key
+        } else {
+            let key = (state.now_ms.saturating_add(self.ms), state.next_id);
+            state.next_id += 1;
+            state.alarms.insert(key, None);
+            self.id = Some(key);
+            key
         };
         if state.rung.remove(&key.1) {
             self.id = None;

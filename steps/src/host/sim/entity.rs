@@ -238,7 +238,7 @@ pub(crate) struct Chain {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Hook {
     pub(crate) kind: String,
-    pub(crate) hook: String,
+    pub(crate) at: String,
     pub(crate) priority: i64,
     pub(crate) policy: String,
 }

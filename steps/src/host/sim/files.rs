@@ -20,13 +20,15 @@ pub(super) fn user_of(draft: &Draft<'_>) -> String {
 
 /// Absolute path without `.`, `..` and doubled slashes; relative ones start in the user's home.
 pub(super) fn absolute(draft: &Draft<'_>, path: &str, root: bool) -> String {
-    let home = match root {
-        true => "/root".to_owned(),
-        false => format!("/home/{}", user_of(draft)),
+    let home = if root {
+        "/root".to_owned()
+    } else {
+        format!("/home/{}", user_of(draft))
     };
-    let joined = match path.starts_with('/') {
-        true => path.to_owned(),
-        false => format!("{home}/{path}"),
+    let joined = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{home}/{path}")
     };
     let mut parts: Vec<&str> = Vec::new();
     for part in joined.split('/') {
@@ -185,7 +187,11 @@ impl SimHost {
                 None => actor(draft, meta.root),
             };
             let file = File::new(bytes, meta.mode, &owner);
-            let partial = File::new(&bytes[..bytes.len() / 2], meta.mode, &owner);
+            let partial = File::new(
+                bytes.get(..bytes.len() / 2).unwrap_or_default(),
+                meta.mode,
+                &owner,
+            );
             let beside = temporary(&full);
             draft.half_only(|draft| draft.put(&beside, &partial));
             draft.del::<File>(&beside);

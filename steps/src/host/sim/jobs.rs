@@ -92,9 +92,10 @@ impl SimHost {
     pub(super) async fn start_job(&self, id: &JobId, command: &Cmd) -> Result<(), HostError> {
         let name = id.dir_name();
         let known = self.lock().machine.get::<Job>(&name).is_some();
-        let fault = match known {
-            true => None,
-            false => self.armed.hit(|| command.argv.join(" ")),
+        let fault = if known {
+            None
+        } else {
+            self.armed.hit(|| command.argv.join(" "))
         };
         if fault == Some(Action::LostBefore) {
             return Err(HostError::Unreachable {
@@ -185,7 +186,9 @@ impl SimHost {
                     JobEnd::Exited(output) => {
                         let from = usize::try_from(from).unwrap_or(usize::MAX);
                         let news = output.stdout.get(from..).unwrap_or_default();
-                        lines_of(news).iter().for_each(|text| line(text));
+                        for text in lines_of(news) {
+                            line(&text);
+                        }
                         return Ok(output);
                     }
                     JobEnd::Running => job.ends_ms,

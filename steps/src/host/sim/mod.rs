@@ -94,10 +94,11 @@ impl SimHost {
     /// Opens the machine in `dir`, or makes one. Reads `faults.json` there. If another process has it open, this one can
     /// only look.
     pub fn open(dir: &Path, options: SimOptions) -> Result<Arc<Self>, SimError> {
-        let mut fresh = options.fresh.clone();
-        fresh.epoch_ms = options.epoch_ms;
+        let mut options = options;
+        options.fresh.epoch_ms = options.epoch_ms;
+        let fresh = std::mem::take(&mut options.fresh);
         let opened = Store::open(dir, || fresh)?;
-        let mut faults = options.faults.clone();
+        let faults = &mut options.faults;
         let path = dir.join("faults.json");
         if path.exists() {
             let text = fs_err::read(&path)?;
@@ -114,32 +115,25 @@ impl SimHost {
             Opened::Owner(machine, store) => (machine, Some(store), false),
             Opened::Copy(machine) => (machine, None, true),
         };
-        Ok(Self::build(machine, store, copy, &options, faults))
+        Ok(Self::build(machine, store, copy, options))
     }
 
     /// A machine in memory only. [`SimHost::machine`] of one can be given to the next, as after a crash.
     pub fn in_memory(machine: Machine, options: SimOptions) -> Arc<Self> {
-        let faults = options.faults.clone();
         let mut machine = machine;
         if machine.epoch_ms == 0 {
             machine.epoch_ms = options.epoch_ms;
         }
-        Self::build(machine, None, false, &options, faults)
+        Self::build(machine, None, false, options)
     }
 
-    fn build(
-        machine: Machine,
-        store: Option<Store>,
-        copy: bool,
-        options: &SimOptions,
-        faults: Faults,
-    ) -> Arc<Self> {
+    fn build(machine: Machine, store: Option<Store>, copy: bool, options: SimOptions) -> Arc<Self> {
         let clock = SimClock::new(machine.epoch_ms, machine.now_ms, options.speed);
         Arc::new(Self {
             clock,
-            armed: Armed::new(faults.faults),
-            tap: options.tap.clone(),
-            kill: faults.kill_at.map(|at| (at, faults.phase)),
+            armed: Armed::new(options.faults.faults),
+            tap: options.tap,
+            kill: options.faults.kill_at.map(|at| (at, options.faults.phase)),
             operations: AtomicU64::new(0),
             points: AtomicU64::new(0),
             dead: AtomicBool::new(false),

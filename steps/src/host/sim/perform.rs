@@ -114,11 +114,9 @@ impl SimHost {
         };
         let mut pace = Pace::new(&planned.reply, took_ms, op);
         let first = self.wait(op, &mut pace, took_ms / 2).await;
-        if planned.half.is_some() {
-            if self.fate(op, operation, Phase::Halfway) == Fate::Die {
-                self.leave_half(op)?;
-                self.die().await;
-            }
+        if planned.half.is_some() && self.fate(op, operation, Phase::Halfway) == Fate::Die {
+            self.leave_half(op)?;
+            self.die().await;
         }
         if let Err(error) = first {
             self.leave_half(op)?;
@@ -272,21 +270,20 @@ fn plan_in(inner: &Inner, op: &Op<'_>) -> Result<Planned, HostError> {
 }
 
 fn failed(op: &Op<'_>, code: i32, stderr: &str) -> Result<Reply, HostError> {
-    match op.path {
-        Some(path) => Err(HostError::File {
+    if let Some(path) = op.path {
+        Err(HostError::File {
             path: path.to_owned(),
             why: stderr.to_owned(),
-        }),
-        None => {
-            let mut text = stderr.to_owned();
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            let reply = Reply::fail(code, text);
-            let mut pace = Pace::new(&reply, 0, op);
-            pace.rest(op);
-            Ok(reply)
+        })
+    } else {
+        let mut text = stderr.to_owned();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
         }
+        let reply = Reply::fail(code, text);
+        let mut pace = Pace::new(&reply, 0, op);
+        pace.rest(op);
+        Ok(reply)
     }
 }
 
@@ -312,7 +309,7 @@ impl Pace {
 
     fn of(lines: std::collections::VecDeque<String>, took_ms: u64) -> Self {
         let pieces = (lines.len() as u64).clamp(1, PIECES_MAX);
-        let long = took_ms >= 1_000 && took_ms < FOR_EVER_MS;
+        let long = (1_000..FOR_EVER_MS).contains(&took_ms);
         Self {
             per_piece: lines.len().div_ceil(usize::try_from(pieces).unwrap_or(1)),
             piece_ms: if long { took_ms / pieces } else { u64::MAX },

@@ -5,7 +5,7 @@ fn constants() -> ([u32; 64], [u32; 8]) {
     let mut primes = Vec::with_capacity(64);
     let mut candidate: u128 = 2;
     while primes.len() < 64 {
-        if primes.iter().all(|prime| candidate % prime != 0) {
+        if primes.iter().all(|prime| !candidate.is_multiple_of(*prime)) {
             primes.push(candidate);
         }
         candidate += 1;
@@ -46,9 +46,12 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     for block in message.chunks_exact(64) {
         compress(&mut state, &k, block);
     }
-    state.iter().map(|word| format!("{word:08x}")).collect()
+    state
+        .iter()
+        .fold(String::new(), |text, word| text + &format!("{word:08x}"))
 }
 
+#[expect(clippy::many_single_char_names, reason = "the standard's names")]
 fn compress(state: &mut [u32; 8], k: &[u32; 64], block: &[u8]) {
     let mut w: Vec<u32> = block
         .chunks_exact(4)

@@ -1,5 +1,10 @@
 //! Just enough XML for libvirt's documents: elements, attributes, text.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+
 /// An element.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Node {
@@ -77,7 +82,7 @@ impl Node {
         text.push('<');
         text.push_str(&self.name);
         for (name, value) in &self.attrs {
-            text.push_str(&format!(" {name}='{}'", escape(value)));
+            let _ = write!(text, " {name}='{}'", escape(value));
         }
         if self.children.is_empty() && self.text.is_empty() {
             text.push_str("/>\n");
@@ -92,7 +97,7 @@ impl Node {
             }
             text.extend(std::iter::repeat_n("  ", depth));
         }
-        text.push_str(&format!("</{}>\n", self.name));
+        let _ = writeln!(text, "</{}>", self.name);
     }
 }
 
@@ -109,6 +114,30 @@ fn unescape(text: &str) -> String {
         .replace("&apos;", "'")
         .replace("&quot;", "\"")
         .replace("&amp;", "&")
+}
+
+/// Most documents remembered per thread.
+const REMEMBERED_MAX: usize = 256;
+
+thread_local! {
+    static REMEMBERED: RefCell<HashMap<String, Rc<Node>>> = RefCell::new(HashMap::new());
+}
+
+/// The root element of a stored document, parsed once; an empty one if it cannot be parsed.
+///
+/// Stored documents change rarely and every look at a guest reads several of them.
+pub(crate) fn stored(text: &str) -> Rc<Node> {
+    REMEMBERED.with_borrow_mut(|remembered| {
+        if let Some(node) = remembered.get(text) {
+            return Rc::clone(node);
+        }
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        let node = Rc::new(parse(text).unwrap_or_default());
+        remembered.insert(text.to_owned(), Rc::clone(&node));
+        node
+    })
 }
 
 /// Deepest accepted nesting.

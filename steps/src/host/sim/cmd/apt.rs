@@ -1,5 +1,7 @@
 //! dpkg and apt.
 
+use std::fmt::Write as _;
+
 use super::super::entity::{Group, Network, Package, Unit, User};
 use super::super::state::Draft;
 use super::catalog::{self, Entry};
@@ -77,7 +79,7 @@ fn dpkg(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             draft.put(&name, &package);
             arrive(draft, &name);
             draft.mark_half();
-            text += &format!("Setting up {name} (1.0-1) ...\n");
+            let _ = writeln!(text, "Setting up {name} (1.0-1) ...");
         }
     }
     Reply::ok(text).took(1_500)
@@ -116,10 +118,13 @@ fn apt_get(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     }
     match *verb {
         "install" => install_verb(draft, names),
-        "purge" | "remove" => remove_all(draft, closure_up(draft, names)),
+        "purge" | "remove" => {
+            let gone = closure_up(draft, names);
+            remove_all(draft, &gone)
+        }
         "autoremove" => {
             let unneeded = unneeded(draft);
-            remove_all(draft, unneeded)
+            remove_all(draft, &unneeded)
         }
         _ => Reply::ok("").took(500),
     }
@@ -156,20 +161,22 @@ fn install_verb(draft: &mut Draft<'_>, names: &[&str]) -> Reply {
     let list: Vec<&str> = new.iter().map(|(entry, _)| entry.name).collect();
     let mut text = "Reading package lists...\nBuilding dependency tree...\n".to_owned();
     if !new.is_empty() {
-        text += &format!(
+        let _ = write!(
+            text,
             "The following NEW packages will be installed:\n  {}\n",
             list.join(" ")
         );
     }
-    text += &format!(
-        "0 upgraded, {} newly installed, 0 to remove and 0 not upgraded.\n",
+    let _ = writeln!(
+        text,
+        "0 upgraded, {} newly installed, 0 to remove and 0 not upgraded.",
         new.len()
     );
     for name in &list {
-        text += &format!("Unpacking {name} (1.0-1) ...\n");
+        let _ = writeln!(text, "Unpacking {name} (1.0-1) ...");
     }
     for name in &list {
-        text += &format!("Setting up {name} (1.0-1) ...\n");
+        let _ = writeln!(text, "Setting up {name} (1.0-1) ...");
     }
     install(draft, names);
     let took_ms = if new.is_empty() {
@@ -296,7 +303,7 @@ fn unneeded(draft: &Draft<'_>) -> Vec<String> {
         .collect()
 }
 
-fn remove_all(draft: &mut Draft<'_>, names: Vec<String>) -> Reply {
+fn remove_all(draft: &mut Draft<'_>, names: &[String]) -> Reply {
     let mut text = format!(
         "Reading package lists...\n0 upgraded, 0 newly installed, {} to remove and 0 not upgraded.\n",
         names.len()
@@ -305,7 +312,7 @@ fn remove_all(draft: &mut Draft<'_>, names: Vec<String>) -> Reply {
     let half = names.len() / 2;
     for (index, name) in names.iter().enumerate() {
         leave(draft, name);
-        text += &format!("Removing {name} (1.0-1) ...\n");
+        let _ = writeln!(text, "Removing {name} (1.0-1) ...");
         if index + 1 == half {
             draft.mark_half();
         }

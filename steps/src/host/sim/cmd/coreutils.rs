@@ -81,16 +81,15 @@ fn cat(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
         reply.stdout = call.stdin.to_vec();
     }
     for path in &call.args {
-        match call.content(draft, path) {
-            Some(text) => reply.stdout.extend_from_slice(text.as_bytes()),
-            None => {
-                let there = files::at(draft, &call.path(draft, path)).is_some();
-                let why = if there { DENIED } else { NO_ENTRY };
-                reply.code = 1;
-                reply
-                    .stderr
-                    .extend_from_slice(format!("cat: {path}: {why}\n").as_bytes());
-            }
+        if let Some(text) = call.content(draft, path) {
+            reply.stdout.extend_from_slice(text.as_bytes());
+        } else {
+            let there = files::at(draft, &call.path(draft, path)).is_some();
+            let why = if there { DENIED } else { NO_ENTRY };
+            reply.code = 1;
+            reply
+                .stderr
+                .extend_from_slice(format!("cat: {path}: {why}\n").as_bytes());
         }
     }
     reply
@@ -342,12 +341,12 @@ fn mkdir(draft: &mut Draft<'_>, call: &Call<'_>) -> Done {
     for path in paths {
         let full = call.path(draft, path);
         let there = files::at(draft, &full).is_some();
-        let made = match there {
+        let outcome = match there {
             true if !parents => Err("File exists"),
             false if !parents && files::at(draft, files::parent(&full)).is_none() => Err(NO_ENTRY),
             _ => files::make_dirs(draft, &full, call.root, mode.unwrap_or(0o755)),
         };
-        made.map_err(|why| format!("cannot create directory '{path}': {why}"))?;
+        outcome.map_err(|why| format!("cannot create directory '{path}': {why}"))?;
     }
     Ok(String::new())
 }

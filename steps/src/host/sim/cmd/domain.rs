@@ -1,5 +1,7 @@
 //! libvirt domains.
 
+use std::fmt::Write as _;
+
 use super::super::entity::{Domain, Facts, File, Network, Seed};
 use super::super::files;
 use super::super::state::Draft;
@@ -65,7 +67,7 @@ fn state(running: bool) -> &'static str {
 }
 
 fn text_at(domain: &Domain, path: &[&str]) -> String {
-    let node = xml::parse(&domain.xml).unwrap_or_default();
+    let node = xml::stored(&domain.xml);
     node.at(path)
         .map(|node| node.text.clone())
         .unwrap_or_default()
@@ -86,9 +88,10 @@ fn list(draft: &Draft<'_>, all: bool, names: bool) -> Reply {
         } else {
             "-".to_owned()
         };
-        let line = match names {
-            true => format!("{name}\n"),
-            false => format!(" {id:<4} {name:<11} {}\n", state(running)),
+        let line = if names {
+            format!("{name}\n")
+        } else {
+            format!(" {id:<4} {name:<11} {}\n", state(running))
         };
         text += &line;
     }
@@ -138,7 +141,7 @@ fn dump(name: &str, domain: &Domain, live: bool) -> String {
 }
 
 fn devices(domain: &Domain) -> Vec<Node> {
-    let node = xml::parse(&domain.xml).unwrap_or_default();
+    let node = xml::stored(&domain.xml);
     node.child("devices")
         .map(|devices| devices.children.clone())
         .unwrap_or_default()
@@ -168,7 +171,7 @@ fn interfaces(domain: &Domain, running: bool) -> String {
             attr(&card, &["model"], "type"),
             attr(&card, &["mac"], "address"),
         );
-        text += &format!(" {tap:<11} {kind:<9} {source:<9} {model:<8} {mac}\n");
+        let _ = writeln!(text, " {tap:<11} {kind:<9} {source:<9} {model:<8} {mac}");
     }
     text + "\n"
 }
@@ -184,7 +187,7 @@ fn disks(domain: &Domain) -> String {
             attr(disk, &["target"], "dev"),
             attr(disk, &["source"], "file"),
         );
-        text += &format!(" {target:<8} {source}\n");
+        let _ = writeln!(text, " {target:<8} {source}");
     }
     text + "\n"
 }
@@ -255,10 +258,10 @@ fn complete(node: &mut Node, name: &str) -> Result<(), String> {
         let current = Node::with_text("currentMemory", &kib.to_string()).set("unit", "KiB");
         node.insert_after("memory", current);
     }
-    if let Some(vcpu) = node.child_mut("vcpu") {
-        if vcpu.attr("placement").is_none() {
-            vcpu.put("placement", "static");
-        }
+    if let Some(vcpu) = node.child_mut("vcpu")
+        && vcpu.attr("placement").is_none()
+    {
+        vcpu.put("placement", "static");
     }
     if let Some(kind) = node.child_mut("os").and_then(|os| os.child_mut("type")) {
         let machine = match kind.attr("machine") {
@@ -322,9 +325,10 @@ fn stop(draft: &mut Draft<'_>, name: &str, mut domain: Domain, running: bool, so
         return done(&format!("Domain '{name}' is being shutdown"));
     }
     (domain.started_ms, domain.stops_ms) = (None, None);
-    match domain.persistent {
-        true => draft.put(name, &domain),
-        false => draft.del::<Domain>(name),
+    if domain.persistent {
+        draft.put(name, &domain);
+    } else {
+        draft.del::<Domain>(name);
     }
     done(&format!("Domain '{name}' destroyed")).took(600)
 }
@@ -397,11 +401,12 @@ fn check_network(
         return Ok(());
     };
     let there = network_of_bridge(draft, &bridge).is_some();
-    match there {
-        true => Ok(()),
-        false => Err(format!(
+    if there {
+        Ok(())
+    } else {
+        Err(format!(
             "Cannot get interface MTU on '{bridge}': No such device"
-        )),
+        ))
     }
 }
 

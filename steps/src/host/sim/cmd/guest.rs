@@ -25,12 +25,11 @@ pub(super) fn ssh(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             key.eq_ignore_ascii_case(name).then(|| value.to_owned())
         })
     };
-    let (user, host) = match target.split_once('@') {
-        Some((user, host)) => (user.to_owned(), host),
-        None => {
-            let user = option(&flags, &["-l"]).map(str::to_owned);
-            (user.unwrap_or_else(|| files::user_of(draft)), *target)
-        }
+    let (user, host) = if let Some((user, host)) = target.split_once('@') {
+        (user.to_owned(), host)
+    } else {
+        let user = option(&flags, &["-l"]).map(str::to_owned);
+        (user.unwrap_or_else(|| files::user_of(draft)), *target)
     };
     let patience_ms = setting("ConnectTimeout")
         .and_then(|text| text.parse::<u64>().ok())
@@ -85,9 +84,10 @@ fn unknown_host(
     let path = setting("UserKnownHostsFile").unwrap_or_else(|| ".ssh/known_hosts".to_owned());
     let known = files::at(draft, &call.path(draft, &path))
         .is_some_and(|file| file.text().lines().any(|line| line.contains(host)));
-    match known {
-        true => None,
-        false => Some("Host key verification failed.\n".to_owned()),
+    if known {
+        None
+    } else {
+        Some("Host key verification failed.\n".to_owned())
     }
 }
 
@@ -158,13 +158,14 @@ fn remote(draft: &Draft<'_>, guest: &Guest, command: &str) -> Reply {
         "cloud-init status --wait" | "cloud-init status --wait --format json" => {
             return Reply::ok("status: done\n").took(150 + wait_ms);
         }
-        other => match other.strip_prefix("echo ") {
-            Some(text) => Reply::ok(format!("{text}\n")),
-            None => {
+        other => {
+            if let Some(text) = other.strip_prefix("echo ") {
+                Reply::ok(format!("{text}\n"))
+            } else {
                 let program = other.split(' ').next().unwrap_or_default();
                 Reply::fail(127, format!("bash: line 1: {program}: command not found\n"))
             }
-        },
+        }
     };
     reply.took(150)
 }

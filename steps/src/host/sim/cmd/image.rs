@@ -20,10 +20,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     };
     match *verb {
         "create" => create(draft, &call),
-        "info" => info(draft, &call),
+        "info" | "check" => info(draft, &call),
         "resize" => resize(draft, &call),
         "convert" => convert(draft, &call),
-        "check" => info(draft, &call),
         "--version" => Ok(Reply::ok("qemu-img version 6.2.0\n")),
         other => Err(format!("Command not found: {other}")),
     }
@@ -48,11 +47,12 @@ fn size(text: &str) -> Option<u64> {
 fn open(draft: &Draft<'_>, call: &Call<'_>, path: &str) -> Result<File, String> {
     let file = files::at(draft, &call.path(draft, path))
         .ok_or_else(|| format!("Could not open '{path}': Could not open '{path}': {NO_ENTRY}"))?;
-    match files::readable(draft, &file, call.root) {
-        true => Ok(file),
-        false => Err(format!(
+    if files::readable(draft, &file, call.root) {
+        Ok(file)
+    } else {
+        Err(format!(
             "Could not open '{path}': Could not open '{path}': Permission denied"
-        )),
+        ))
     }
 }
 

@@ -45,9 +45,10 @@ fn sysctl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             }
             None => found.0,
         };
-        let line = match flag("-n") {
-            true => format!("{shown}\n"),
-            false => format!("{key} = {shown}\n"),
+        let line = if flag("-n") {
+            format!("{shown}\n")
+        } else {
+            format!("{key} = {shown}\n")
         };
         if !flag("-q") {
             reply.stdout.extend_from_slice(line.as_bytes());

@@ -1,5 +1,7 @@
 //! libvirt networks.
 
+use std::fmt::Write as _;
+
 use super::super::entity::{Network, Sysctl, Unit};
 use super::super::state::Draft;
 use super::super::xml::{self, Node};
@@ -9,6 +11,11 @@ use super::{Call, Reply, domain, mac_of, options, uuid_of};
 /// The network that comes with libvirt's packages.
 const DEFAULT: &str = "<network><name>default</name><forward mode='nat'/><bridge name='virbr0' stp='on' delay='0'/>\
     <ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>";
+
+/// Order of a network's elements in libvirt's output.
+const ORDER: [&str; 9] = [
+    "name", "uuid", "metadata", "forward", "bridge", "mac", "domain", "dns", "ip",
+];
 
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>, verb: &str) -> Reply {
     let (flags, words) = options(&call.args, &["--network", "--file"]);
@@ -50,7 +57,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>, verb: &str) -> Reply {
 }
 
 fn uuid(network: &Network) -> String {
-    let node = xml::parse(&network.xml).unwrap_or_default();
+    let node = xml::stored(&network.xml);
     node.at(&["uuid"])
         .map(|node| node.text.clone())
         .unwrap_or_default()
@@ -66,13 +73,14 @@ fn list(draft: &Draft<'_>, all: bool, names: bool) -> Reply {
             continue;
         }
         let state = if network.active { "active" } else { "inactive" };
-        let line = match names {
-            true => format!("{name}\n"),
-            false => format!(
+        let line = if names {
+            format!("{name}\n")
+        } else {
+            format!(
                 " {name}   {state}   {}   {}\n",
                 yes(network.autostart),
                 yes(network.persistent)
-            ),
+            )
         };
         text += &line;
     }
@@ -106,7 +114,7 @@ fn dump(draft: &Draft<'_>, name: &str, network: &Network, inactive: bool) -> Str
 
 /// Bridge, address and prefix length.
 pub(super) fn bridge_and_address(network: &Network) -> Option<(String, String, u8)> {
-    let node = xml::parse(&network.xml).ok()?;
+    let node = xml::stored(&network.xml);
     let bridge = node.child("bridge")?.attr("name")?.to_owned();
     let ip = node.child("ip")?;
     let prefix = match (ip.attr("prefix"), ip.attr("netmask")) {
@@ -167,7 +175,7 @@ fn complete(draft: &Draft<'_>, node: &mut Node, name: &str) {
             .filter_map(|(_, network)| bridge_and_address(network))
             .map(|(bridge, _, _)| bridge)
             .collect();
-        let free = (0..)
+        let free = (0..256)
             .map(|n| format!("virbr{n}"))
             .find(|bridge| !used.contains(bridge));
         let after = if node.child("forward").is_some() {
@@ -191,17 +199,15 @@ fn complete(draft: &Draft<'_>, node: &mut Node, name: &str) {
         let mac = Node::new("mac").set("address", &mac_of(&format!("network {name}")));
         node.insert_after("bridge", mac);
     }
-    if let Some(forward) = node.child_mut("forward") {
-        if forward.attr("mode") == Some("nat") && forward.children.is_empty() {
-            let port = Node::new("port").set("start", "1024").set("end", "65535");
-            let mut nat = Node::new("nat");
-            nat.children.push(port);
-            forward.children.push(nat);
-        }
+    if let Some(forward) = node.child_mut("forward")
+        && forward.attr("mode") == Some("nat")
+        && forward.children.is_empty()
+    {
+        let port = Node::new("port").set("start", "1024").set("end", "65535");
+        let mut nat = Node::new("nat");
+        nat.children.push(port);
+        forward.children.push(nat);
     }
-    const ORDER: [&str; 9] = [
-        "name", "uuid", "metadata", "forward", "bridge", "mac", "domain", "dns", "ip",
-    ];
     node.children.sort_by_key(|child| {
         ORDER
             .iter()
@@ -264,9 +270,10 @@ fn destroy(draft: &mut Draft<'_>, name: &str, mut network: Network) -> Reply {
     }
     drop_bridge(draft, &network);
     network.active = false;
-    match network.persistent {
-        true => draft.put(name, &network),
-        false => draft.del::<Network>(name),
+    if network.persistent {
+        draft.put(name, &network);
+    } else {
+        draft.del::<Network>(name);
     }
     done(&format!("Network {name} destroyed")).took(300)
 }
@@ -332,7 +339,7 @@ pub(super) fn forget_all(draft: &mut Draft<'_>) {
 
 /// Reserved or leased address of a MAC in a network, with the host's name if it is reserved.
 pub(super) fn address_for(network: &Network, mac: &str) -> Option<(String, Option<String>)> {
-    let node = xml::parse(&network.xml).ok()?;
+    let node = xml::stored(&network.xml);
     let dhcp = node.at(&["ip", "dhcp"])?;
     let reserved = dhcp.all("host").find(|host| {
         host.attr("mac")
@@ -361,8 +368,9 @@ fn leases(draft: &Draft<'_>, name: &str, network: &Network) -> String {
     for guest in domain::guests(draft) {
         if guest.network == name && guest.leased {
             let expiry = stamp(draft.wall_ms() + 3_600_000);
-            text += &format!(
-                " {expiry}   {}   ipv4       {}/{prefix}    {}   ff:56:50:4d:98:00:02:00:00:ab:11\n",
+            let _ = writeln!(
+                text,
+                " {expiry}   {}   ipv4       {}/{prefix}    {}   ff:56:50:4d:98:00:02:00:00:ab:11",
                 guest.mac, guest.address, guest.hostname
             );
         }
@@ -375,7 +383,9 @@ fn stamp(unix_ms: u64) -> String {
     let seconds = unix_ms / 1_000;
     let (mut days, time) = (seconds / 86_400, seconds % 86_400);
     let mut year = 1970;
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));
         year += 1;

@@ -1,5 +1,7 @@
 //! `nft`: scripts are atomic; listings as text and JSON.
 
+use std::fmt::Write as _;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -152,9 +154,10 @@ fn command(tables: &mut Tables, reader: &mut Reader<'_>) -> Result<(), String> {
             if verb == "create" && table.chains.contains_key(chain) {
                 return Err(EXISTS.to_owned());
             }
-            let hook = match reader.take_token(&Token::Open) {
-                true => chain_spec(reader)?,
-                false => None,
+            let hook = if reader.take_token(&Token::Open) {
+                chain_spec(reader)?
+            } else {
+                None
             };
             add_chain(table, chain, hook);
         }
@@ -197,7 +200,11 @@ fn delete_chain(table: &mut Table, name: &str) -> Result<(), String> {
         return Err(ABSENT.to_owned());
     }
     let used = table.chains.values().any(|chain| {
-        let targets = |kind: &str, expr: &Value| expr[kind]["target"].as_str() == Some(name);
+        let targets = |kind: &str, expr: &Value| {
+            expr.pointer(&format!("/{kind}/target"))
+                .and_then(Value::as_str)
+                == Some(name)
+        };
         let rules = || chain.rules.iter().flat_map(|rule| &rule.expr);
         rules().any(|expr| targets("jump", expr) || targets("goto", expr))
     });
@@ -242,7 +249,7 @@ fn chain_property(reader: &mut Reader<'_>, hook: &mut Option<Hook>) -> Result<bo
         };
         *hook = Some(Hook {
             kind,
-            hook: at,
+            at,
             priority,
             policy: "accept".to_owned(),
         });
@@ -358,9 +365,12 @@ fn list(tables: &Tables, what: &[&str], json: bool, handles: bool) -> Result<Str
     match reader.word()? {
         "ruleset" => {}
         "tables" => {
-            let shown = tables.iter().map(|(name, table)| match json {
-                true => table_json(name, table).to_string(),
-                false => format!("table {name}\n"),
+            let shown = tables.iter().map(|(name, table)| {
+                if json {
+                    table_json(name, table).to_string()
+                } else {
+                    format!("table {name}\n")
+                }
             });
             let all: Vec<String> = shown.collect();
             return Ok(if json { wrap(&all) } else { all.concat() });
@@ -392,17 +402,16 @@ fn list(tables: &Tables, what: &[&str], json: bool, handles: bool) -> Result<Str
     let wanted = tables
         .iter()
         .filter(|(name, _)| scope.table.as_ref().is_none_or(|table| table == *name));
-    Ok(match json {
-        true => {
-            let all: Vec<String> = wanted
-                .flat_map(|(name, table)| objects(name, table, &scope))
-                .map(|object| object.to_string())
-                .collect();
-            wrap(&all)
-        }
-        false => wanted
+    Ok(if json {
+        let all: Vec<String> = wanted
+            .flat_map(|(name, table)| objects(name, table, &scope))
+            .map(|object| object.to_string())
+            .collect();
+        wrap(&all)
+    } else {
+        wanted
             .map(|(name, table)| text_of(name, table, &scope, handles))
-            .collect(),
+            .collect()
     })
 }
 
@@ -438,7 +447,7 @@ fn objects(name: &str, table: &Table, scope: &Scope) -> Vec<Value> {
         });
         if let (Some(hook), Some(map)) = (&chain.hook, body.as_object_mut()) {
             map.insert("type".to_owned(), json!(hook.kind));
-            map.insert("hook".to_owned(), json!(hook.hook));
+            map.insert("hook".to_owned(), json!(hook.at));
             map.insert("prio".to_owned(), json!(hook.priority));
             map.insert("policy".to_owned(), json!(hook.policy));
         }
@@ -465,24 +474,28 @@ fn objects(name: &str, table: &Table, scope: &Scope) -> Vec<Value> {
 }
 
 fn text_of(name: &str, table: &Table, scope: &Scope, handles: bool) -> String {
-    let note = |handle: u64| match handles {
-        true => format!(" # handle {handle}"),
-        false => String::new(),
+    let note = |handle: u64| {
+        if handles {
+            format!(" # handle {handle}")
+        } else {
+            String::new()
+        }
     };
     let mut text = format!("table {name} {{{}\n", note(table.handle));
     for (index, (chain_name, chain)) in chains(table, scope).enumerate() {
         if index > 0 {
             text.push('\n');
         }
-        text += &format!("\tchain {chain_name} {{{}\n", note(chain.handle));
+        let _ = writeln!(text, "\tchain {chain_name} {{{}", note(chain.handle));
         if let Some(hook) = &chain.hook {
-            text += &format!(
-                "\t\ttype {} hook {} priority {}; policy {};\n",
-                hook.kind, hook.hook, hook.priority, hook.policy
+            let _ = writeln!(
+                text,
+                "\t\ttype {} hook {} priority {}; policy {};",
+                hook.kind, hook.at, hook.priority, hook.policy
             );
         }
         for rule in chain.rules.iter().filter(|_| scope.rules) {
-            text += &format!("\t\t{}{}\n", rule.text, note(rule.handle));
+            let _ = writeln!(text, "\t\t{}{}", rule.text, note(rule.handle));
         }
         text += "\t}\n";
     }

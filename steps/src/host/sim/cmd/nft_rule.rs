@@ -1,5 +1,7 @@
 //! One rule of nftables: from tokens to nft's JSON expressions and its canonical text.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::super::entity::Rule;
@@ -74,15 +76,14 @@ fn statement(reader: &mut Reader<'_>) -> Result<Option<Part>, String> {
         }
         "log" => {
             reader.next();
-            match reader.take("prefix") {
-                true => {
-                    let prefix = reader.word()?;
-                    (
-                        json!({"log": {"prefix": prefix}}),
-                        format!("log prefix \"{prefix}\""),
-                    )
-                }
-                false => (json!({"log": null}), "log".to_owned()),
+            if reader.take("prefix") {
+                let prefix = reader.word()?;
+                (
+                    json!({"log": {"prefix": prefix}}),
+                    format!("log prefix \"{prefix}\""),
+                )
+            } else {
+                (json!({"log": null}), "log".to_owned())
             }
         }
         "reject" => {
@@ -150,7 +151,7 @@ fn translate(reader: &mut Reader<'_>, verb: &str) -> Result<Part, String> {
             "port".to_owned(),
             json!(port.parse::<u16>().unwrap_or_default()),
         );
-        text += &format!(":{port}");
+        let _ = write!(text, ":{port}");
     }
     Ok((json!({ verb: body }), text))
 }
@@ -196,10 +197,10 @@ fn scalar(token: &Token) -> Result<Part, String> {
         let value = json!({"prefix": {"addr": address, "len": length}});
         return Ok((value, text.clone()));
     }
-    if let Some((from, to)) = text.split_once('-') {
-        if let (Ok(from), Ok(to)) = (from.parse::<u64>(), to.parse::<u64>()) {
-            return Ok((json!({"range": [from, to]}), text.clone()));
-        }
+    if let Some((from, to)) = text.split_once('-')
+        && let (Ok(from), Ok(to)) = (from.parse::<u64>(), to.parse::<u64>())
+    {
+        return Ok((json!({"range": [from, to]}), text.clone()));
     }
     match text.parse::<u64>() {
         Ok(number) => Ok((json!(number), text.clone())),

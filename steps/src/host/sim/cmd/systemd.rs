@@ -45,10 +45,8 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         }
         draft.put(name, &state);
         let loads = name == "nftables" && state.active && !matches!(*verb, "enable" | "disable");
-        if loads {
-            if let Err(text) = load_rules(draft) {
-                return Reply::fail(1, text).took(50);
-            }
+        if loads && let Err(text) = load_rules(draft) {
+            return Reply::fail(1, text).took(50);
         }
     }
     Reply::ok("").took(120)

@@ -29,9 +29,10 @@ fn groups_of(draft: &Draft<'_>, name: &str, user: &User) -> Vec<String> {
 }
 
 fn actor(draft: &Draft<'_>, call: &Call<'_>) -> String {
-    match call.root {
-        true => "root".to_owned(),
-        false => files::user_of(draft),
+    if call.root {
+        "root".to_owned()
+    } else {
+        files::user_of(draft)
     }
 }
 

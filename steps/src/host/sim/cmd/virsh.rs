@@ -10,10 +10,9 @@ const VIRSH_MS: u64 = 30;
 
 /// A failure in libvirt's words.
 pub(super) fn error(lines: &[&str]) -> Reply {
-    let text: String = lines
+    let text = lines
         .iter()
-        .map(|line| format!("error: {line}\n"))
-        .collect();
+        .fold(String::new(), |text, line| text + "error: " + line + "\n");
     Reply::fail(1, text).took(VIRSH_MS)
 }
 
@@ -31,8 +30,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let mut args = call.args.as_slice();
     loop {
         args = match args {
-            ["-c" | "--connect", _, rest @ ..] => rest,
-            ["-q" | "--quiet", rest @ ..] => rest,
+            ["-c" | "--connect", _, rest @ ..] | ["-q" | "--quiet", rest @ ..] => rest,
             _ => break,
         };
     }

@@ -1,0 +1,8 @@
+//! The command line, as an operator meets it.
+
+mod bad_input;
+mod harness;
+mod journal;
+mod runs;
+mod screens;
+mod two_processes;
