@@ -107,28 +107,31 @@ mod tests {
     #[test]
     fn only_whole_names_are_swapped() {
         for (text, swapped) in [
-            ("example.com", Some("w.org")),
+            ("example.com", Some("b.example.org")),
             (
                 "https://account.example.com/d/?key=${key}",
-                Some("https://account.w.org/d/?key=${key}"),
+                Some("https://account.b.example.org/d/?key=${key}"),
             ),
             (
                 "https://*.example.com, wss://*.example.com",
-                Some("https://*.w.org, wss://*.w.org"),
+                Some("https://*.b.example.org, wss://*.b.example.org"),
             ),
-            ("email:support@example.com", Some("email:support@w.org")),
+            (
+                "email:support@example.com",
+                Some("email:support@b.example.org"),
+            ),
             (
                 "https://sftd.example.com:443",
-                Some("https://sftd.w.org:443"),
+                Some("https://sftd.b.example.org:443"),
             ),
             ("notexample.com", None),
             ("my-example.com", None),
             ("example.com.au", None),
             ("example.community", None),
-            ("at example.com.", Some("at w.org.")),
+            ("at example.com.", Some("at b.example.org.")),
             ("exampleXcom", None),
         ] {
-            assert_eq!(swap(text, "w.org").as_deref(), swapped, "{text}");
+            assert_eq!(swap(text, "b.example.org").as_deref(), swapped, "{text}");
         }
     }
 }

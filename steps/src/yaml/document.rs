@@ -42,11 +42,6 @@ impl Document {
         &self.text
     }
 
-    /// Where it comes from.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
     /// The whole meaning; null for a document of comments only.
     pub fn value(&self) -> Value {
         self.root.as_ref().map_or(Value::Null, Node::value)

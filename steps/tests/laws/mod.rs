@@ -1,6 +1,7 @@
 //! The laws of every step kind, checked on the simulated machine.
 
 mod canary;
+mod chart_values;
 mod defects;
 mod harness;
 mod release_files;

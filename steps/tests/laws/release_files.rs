@@ -5,17 +5,10 @@ use wiab_steps::kinds::chart_values::ChartValues;
 use wiab_steps::kinds::libvirt_network::Reservation;
 use wiab_steps::release::Chart;
 
-use super::scenarios::{Scenario, all, chart_values, deploy, network, without_default};
+use super::chart_values::{chart_values, released};
+use super::scenarios::{deploy, network, without_default};
 use super::world::World;
 use crate::values::support::artifact;
-
-async fn released() -> Scenario {
-    let found = all()
-        .await
-        .into_iter()
-        .find(|scenario| scenario.name == "chart values");
-    found.unwrap()
-}
 
 /// The network that the release defines is the one that wiab wants, apart from the fixed addresses.
 #[tokio::test]
@@ -36,7 +29,7 @@ async fn the_releases_network_is_taken_over() {
 
 #[tokio::test]
 async fn chart_values_leave_the_template_and_carry_the_overlay() {
-    let world = World::new(released().await.machine);
+    let world = World::new(released().await);
     let template = world.text_of(&deploy(&Chart::Sftd.template())).await;
     let receipt = world.done(&chart_values()).await;
     let text = world.text_of(&chart_values().file()).await.unwrap();
@@ -62,7 +55,7 @@ async fn chart_values_leave_the_template_and_carry_the_overlay() {
 
 #[tokio::test]
 async fn chart_values_refuse_what_they_cannot_do() {
-    let machine = released().await.machine;
+    let machine = released().await;
     let template = deploy(&Chart::Sftd.template());
     let foreign =
         machine
@@ -107,7 +100,7 @@ async fn chart_values_refuse_what_they_cannot_do() {
 
 #[tokio::test]
 async fn chart_values_are_taken_back_without_the_template() {
-    let world = World::new(released().await.machine);
+    let world = World::new(released().await);
     let start = world.text_of(&chart_values().file()).await;
     world.done(&chart_values()).await;
     let gone = world

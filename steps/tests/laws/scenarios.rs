@@ -5,7 +5,6 @@ use wiab_engine::outcome::Receipt;
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::apt_packages::AptPackages;
-use wiab_steps::kinds::chart_values::{CallingServices, ChartValues};
 use wiab_steps::kinds::cloudinit_seed::CloudinitSeed;
 use wiab_steps::kinds::command::Command;
 use wiab_steps::kinds::dirs::{Dir, Dirs};
@@ -26,7 +25,6 @@ use wiab_steps::kinds::ssh_keypair::SshKeypair;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 use wiab_steps::kinds::vm_ready::VmReady;
-use wiab_steps::release::Chart;
 
 use super::world::World;
 
@@ -41,7 +39,7 @@ pub(crate) struct Scenario {
     pub(crate) undo_acts_alone: bool,
 }
 
-fn scenario<K: Kind>(
+pub(crate) fn scenario<K: Kind>(
     group: &'static str,
     name: &'static str,
     machine: &Machine,
@@ -258,28 +256,6 @@ pub(crate) fn vm_env() -> File {
     }
 }
 
-/// Values of sftd over the template of a small release.
-pub(crate) fn chart_values() -> ChartValues {
-    let ip = |text: &str| Input::Value(text.parse().unwrap());
-    ChartValues {
-        chart: Chart::Sftd,
-        deploy: DEPLOY.to_owned(),
-        artifact: "test".to_owned(),
-        domain: "wire.example.org".parse().unwrap(),
-        host_ip: ip("203.0.113.7"),
-        cert_email: "admin@example.org".parse().unwrap(),
-        acme_test: false,
-        calling: Some(CallingServices {
-            node: "kubenode3".parse().unwrap(),
-            ip: ip("192.168.122.23"),
-        }),
-        data_nodes: Vec::new(),
-        overlay: Some("allowOrigin: https://chat.example.org\n".to_owned()),
-    }
-}
-
-pub(crate) const SFTD: &str = "# template\nallowOrigin: https://webapp.example.com # change\nhost: sftd.example.com\ntls:\n  issuerRef:\n    name: x\n";
-
 pub(crate) fn inventory() -> Inventory {
     let host = |name: &str| InventoryHost {
         name: name.to_owned(),
@@ -317,6 +293,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
     all.extend(networks().await);
     all.extend(files().await);
+    all.extend(super::chart_values::all().await);
     all.extend(vms().await);
     all
 }
@@ -445,35 +422,7 @@ async fn files() -> Vec<Scenario> {
         .with_file(&format!("{POOL}/keep"), "", 0o644, "root:root");
     let seeded = World::new(pool.clone());
     seeded.done(&seed("demo", &user, &host)).await;
-    let own = World::new(ground.clone());
-    own.done(&Dirs {
-        root: false,
-        dirs: [".wiab", ".wiab/values"]
-            .map(|path| Dir {
-                path: deploy(path),
-                mode: 0o700,
-            })
-            .to_vec(),
-    })
-    .await;
-    let released =
-        own.host
-            .machine()
-            .with_file(&deploy(&Chart::Sftd.template()), SFTD, 0o644, "demo:demo");
-    let older = released.clone().with_file(
-        &chart_values().file(),
-        "# Written by wiab, long ago\n",
-        0o644,
-        "demo:demo",
-    );
     vec![
-        scenario("files", "chart values", &released, &chart_values()),
-        scenario(
-            "files",
-            "chart values over older ones",
-            &older,
-            &chart_values(),
-        ),
         scenario("files", "directories", &bare, &dirs()),
         scenario("files", "operator key", &ground, &keypair()),
         scenario(

@@ -37,8 +37,8 @@ fn later() -> Tree {
     edited(
         &mut tree,
         &wire,
-        "      sqsEndpoint: http://fake-aws-sqs:4568\n      snsEndpoint",
-        "      sqsEndpoint: http://fake-aws-sqs:4568\n    redis:\n      host: databases-ephemeral-redis-ephemeral # new\n    later:\n      snsEndpoint",
+        "    aws:\n      # change if using real AWS\n      account:",
+        "    redis:\n      host: databases-ephemeral-redis-ephemeral # new\n    aws:\n      account:",
     );
     let smtp = Chart::Smtp.template();
     tree.files.insert(
