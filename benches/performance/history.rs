@@ -60,12 +60,13 @@ pub(crate) fn resume(rounds: usize, dir: &Path, report: &mut Report) -> Outcome<
     let journal = Journal::open(&dir, engine::options())?;
     write(&journal, engine::RUN, &history(&plan, 10_000))?;
     journal.close()?;
-    let (mut opening, mut whole) = (Vec::new(), Vec::new());
+    let (mut opening, mut folding, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let watch = Watch::start();
         let journal = Journal::open(&dir, engine::options())?;
         opening.push(watch.ms());
         let installation = record::installation(journal.frames(1))?;
+        folding.push(watch.ms() - opening.last().copied().unwrap_or_default());
         let mut state = installation
             .run(engine::RUN)
             .ok_or("the run is missing")?
@@ -86,6 +87,10 @@ pub(crate) fn resume(rounds: usize, dir: &Path, report: &mut Report) -> Outcome<
     report.line(
         "opening and verifying the journal",
         format!("{:.1} ms", stats::median(opening)),
+    );
+    report.line(
+        "reading and folding 20,001 events",
+        format!("{:.1} ms", stats::median(folding)),
     );
     report.at_most("first decision", "", stats::median(whole), 100.0, "ms");
     Ok(())

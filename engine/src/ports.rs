@@ -211,6 +211,15 @@ impl Transcript {
         }
     }
 
+    /// Whether nothing was said so far.
+    pub fn is_empty(&self) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .head
+            .is_empty()
+    }
+
     /// The bytes to store; `None` when nothing was said.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! A read-only pass over a plan: what would be created, changed, left alone. What `wiab plan` shows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -103,54 +103,39 @@ pub struct Surveyor {
 }
 
 impl Surveyor {
-    /// Probes every step, dependencies first where their outputs are needed, as many at once as `width` allows.
+    /// Probes every step, those whose outputs it needs first, as many at once as `width` allows.
     pub async fn survey(&self, plan: &Plan) -> Survey {
-        let token = self.clock.busy();
+        let mut tokens = vec![self.clock.busy()];
         let mut survey = Survey::default();
-        let mut queue: VecDeque<usize> = graph::order(plan).into();
+        let mut queue = Queue::of(plan);
         let mut tasks: JoinSet<(usize, Finding, Busy)> = JoinSet::new();
         let mut under_way: BTreeMap<tokio::task::Id, usize> = BTreeMap::new();
-        let mut waiting = VecDeque::new();
-        let mut tokens = vec![token];
         loop {
-            // Steps whose referenced outputs are still being probed wait; everything else goes out.
-            waiting.append(&mut queue);
-            while let Some(at) = waiting.pop_front() {
-                let pending = needs_pending(plan, at, &survey);
-                if pending || tasks.len() >= self.width.max(1) {
-                    queue.push_back(at);
-                    continue;
-                }
+            while tasks.len() < self.width.max(1) {
+                let Some(at) = queue.ready.pop_front() else {
+                    break;
+                };
                 match self.probe(plan, at, &survey) {
                     Ok(task) => {
                         let busy = self.clock.busy();
                         let handle = tasks.spawn(async move { (at, task.await, busy) });
                         under_way.insert(handle.id(), at);
                     }
-                    Err(finding) => insert(plan, &mut survey, at, finding),
+                    Err(finding) => queue.found(plan, &mut survey, at, finding),
                 }
             }
             tokens.clear();
-            let Some(joined) = tasks.join_next_with_id().await else {
-                if queue.is_empty() {
-                    return survey;
-                }
-                continue;
-            };
-            match joined {
-                Ok((id, (at, finding, busy))) => {
+            match tasks.join_next_with_id().await {
+                None => return survey,
+                Some(Ok((id, (at, finding, busy)))) => {
                     under_way.remove(&id);
                     tokens.push(busy);
-                    insert(plan, &mut survey, at, finding);
+                    queue.found(plan, &mut survey, at, finding);
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     if let Some(at) = under_way.remove(&error.id()) {
-                        insert(
-                            plan,
-                            &mut survey,
-                            at,
-                            Finding::Blind(Failure::clean("the probe panicked")),
-                        );
+                        let blind = Finding::Blind(Failure::clean("the probe panicked"));
+                        queue.found(plan, &mut survey, at, blind);
                     }
                 }
             }
@@ -204,23 +189,60 @@ impl Surveyor {
     }
 }
 
-fn insert(plan: &Plan, survey: &mut Survey, at: usize, finding: Finding) {
-    if let Some(step) = plan.steps.get(at) {
-        survey.findings.insert(step.id.clone(), finding);
-    }
+/// Steps in the order in which they may be probed.
+struct Queue {
+    ready: VecDeque<usize>,
+    /// How many steps each one still waits for.
+    waits_for: Vec<usize>,
+    /// Steps that use outputs of each one.
+    users: Vec<Vec<usize>>,
 }
 
-/// Whether an output that the step uses is still being looked for.
-fn needs_pending(plan: &Plan, at: usize, survey: &Survey) -> bool {
-    let Some(step) = plan.steps.get(at) else {
-        return false;
-    };
-    let Ok(value) = serde_json::from_str(&step.inputs) else {
-        return false;
-    };
-    let mut pending = false;
-    inputs::references(&value, &mut |from, _| {
-        pending |= !survey.findings.contains_key(from);
-    });
-    pending
+impl Queue {
+    fn of(plan: &Plan) -> Self {
+        let index: BTreeMap<&StepId, usize> = plan
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(at, step)| (&step.id, at))
+            .collect();
+        let mut users = vec![Vec::new(); plan.steps.len()];
+        let mut waits_for = Vec::with_capacity(plan.steps.len());
+        for (at, step) in plan.steps.iter().enumerate() {
+            let mut used = BTreeSet::new();
+            if let Ok(value) = serde_json::from_str(&step.inputs) {
+                inputs::references(&value, &mut |from, _| {
+                    used.extend(index.get(from).copied().filter(|from| *from != at));
+                });
+            }
+            for from in &used {
+                if let Some(list) = users.get_mut(*from) {
+                    list.push(at);
+                }
+            }
+            waits_for.push(used.len());
+        }
+        let free = |at: &usize| waits_for.get(*at) == Some(&0);
+        let ready = graph::order(plan).into_iter().filter(free).collect();
+        Self {
+            ready,
+            waits_for,
+            users,
+        }
+    }
+
+    /// Notes a finding and lets those go that waited for it.
+    fn found(&mut self, plan: &Plan, survey: &mut Survey, at: usize, finding: Finding) {
+        if let Some(step) = plan.steps.get(at) {
+            survey.findings.insert(step.id.clone(), finding);
+        }
+        for user in self.users.get(at).into_iter().flatten() {
+            if let Some(open) = self.waits_for.get_mut(*user) {
+                *open = open.saturating_sub(1);
+                if *open == 0 {
+                    self.ready.push_back(*user);
+                }
+            }
+        }
+    }
 }

@@ -141,17 +141,24 @@ pub(crate) fn open_patiently(config: &sled::Config) -> Result<sled::Db, JournalE
 
 /// Stores frames durably. Continuation pieces go first, in batches of their own; the heads, which make the frames
 /// visible, go last and together.
+///
+/// Frames that fit share a row: one row needs one write, while sled writes and waits twice for a batch.
 pub(crate) fn put(
     db: &sled::Db,
     file: &File,
     frames: &[(u64, Vec<u8>)],
 ) -> Result<(), JournalError> {
-    let mut heads = sled::Batch::default();
+    let mut heads: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut pieces = sled::Batch::default();
     let mut waiting = 0;
     for (seq, bytes) in frames {
         let mut chunks = bytes.chunks(PIECE_BYTES);
-        heads.insert(&seq.to_be_bytes(), chunks.next().unwrap_or_default());
+        let head = chunks.next().unwrap_or_default();
+        match heads.last_mut() {
+            // Never quite full: a full row announces pieces.
+            Some((_, row)) if row.len() + head.len() < PIECE_BYTES => row.extend_from_slice(head),
+            Some(_) | None => heads.push((*seq, head.to_vec())),
+        }
         for (number, chunk) in (1_u16..).zip(chunks) {
             pieces.insert(&piece_key(*seq, number), chunk);
             waiting += 1;
@@ -164,11 +171,31 @@ pub(crate) fn put(
     if waiting > 0 {
         apply(db, file, pieces)?;
     }
-    if frames.is_empty() {
-        Ok(())
-    } else {
-        apply(db, file, heads)
+    match heads.as_mut_slice() {
+        [] => Ok(()),
+        [(seq, row)] => {
+            let row = std::mem::take(row);
+            guarded("writing", || {
+                db.insert(seq.to_be_bytes(), row)?;
+                db.flush()
+            })?;
+            sync(file)
+        }
+        rows => {
+            let mut batch = sled::Batch::default();
+            for (seq, row) in rows {
+                batch.insert(&seq.to_be_bytes(), std::mem::take(row));
+            }
+            apply(db, file, batch)
+        }
     }
+}
+
+fn sync(file: &File) -> Result<(), JournalError> {
+    file.sync_data().map_err(|error| JournalError::Sled {
+        during: "syncing",
+        why: error.to_string(),
+    })
 }
 
 /// One batch, durable on return. sled's `flush` only starts the writing on Linux; the sync is ours.
@@ -177,11 +204,7 @@ pub(crate) fn apply(db: &sled::Db, file: &File, batch: sled::Batch) -> Result<()
         db.apply_batch(batch)?;
         db.flush()
     })?;
-    let sync = |error: std::io::Error| JournalError::Sled {
-        during: "syncing",
-        why: error.to_string(),
-    };
-    file.sync_data().map_err(sync)
+    sync(file)
 }
 
 pub(crate) fn piece_key(seq: u64, number: u16) -> [u8; 10] {

@@ -56,7 +56,7 @@ impl Store {
 
     /// The frames from `from` to `to`, both included.
     pub(crate) fn frames(&self, from: u64, to: u64) -> StoredFrames {
-        let start = from.to_be_bytes();
+        let start = self.row_of(from).to_be_bytes();
         let rows = match to.checked_add(1) {
             Some(end) if end > from => self.db.range(start..end.to_be_bytes()),
             Some(_) => self.db.range(start..start),
@@ -64,7 +64,22 @@ impl Store {
         };
         StoredFrames {
             rows,
+            rest: None,
+            from,
+            to,
             failed: false,
+        }
+    }
+
+    /// The number under which the row that holds `seq` is stored: its own, or that of a frame shortly before it.
+    fn row_of(&self, seq: u64) -> u64 {
+        let Some(next) = seq.checked_add(1) else {
+            return seq;
+        };
+        // What cannot be read here is told by the iteration itself.
+        match guarded("reading", || self.db.get_lt(next.to_be_bytes())) {
+            Ok(Some((key, _))) => read_key(&key).map_or(seq, |(row, _)| row),
+            Ok(None) | Err(_) => seq,
         }
     }
 
@@ -115,9 +130,13 @@ impl Store {
     }
 }
 
-/// Frames in order, put together from their pieces.
+/// Frames in order, taken out of their rows and put together from their pieces.
 pub(crate) struct StoredFrames {
     rows: sled::Iter,
+    /// Frames of the present row that are still to come, and the number of the first.
+    rest: Option<(u64, IVec)>,
+    from: u64,
+    to: u64,
     failed: bool,
 }
 
@@ -129,8 +148,17 @@ impl StoredFrames {
         }
     }
 
-    fn assemble(&mut self, key: &IVec, head: IVec) -> Result<(u64, IVec), JournalError> {
-        let (seq, _) = read_key(key)?;
+    /// The next frame of a row; what follows it is kept.
+    fn take(&mut self, seq: u64, row: IVec) -> Result<(u64, IVec), JournalError> {
+        let shared = announced_len(&row).filter(|length| *length < row.len());
+        let Some(length) = shared else {
+            return self.assemble(seq, row);
+        };
+        self.rest = Some((seq + 1, row.subslice(length, row.len() - length)));
+        Ok((seq, row.subslice(0, length)))
+    }
+
+    fn assemble(&mut self, seq: u64, head: IVec) -> Result<(u64, IVec), JournalError> {
         let Some(length) = announced_len(&head).filter(|length| *length > head.len()) else {
             return Ok((seq, head));
         };
@@ -157,13 +185,21 @@ impl Iterator for StoredFrames {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.failed {
-            let frame = match self.row()? {
-                // A piece without head: of a large frame whose writing was cut off.
-                Ok((key, _)) if read_key(&key).is_ok_and(|(_, head)| !head) => continue,
-                Ok((key, head)) => self.assemble(&key, head),
-                Err(error) => Err(error),
+            let frame = match self.rest.take() {
+                Some((seq, rest)) => self.take(seq, rest),
+                None => match self.row()? {
+                    // A piece without head: of a large frame whose writing was cut off.
+                    Ok((key, _)) if read_key(&key).is_ok_and(|(_, head)| !head) => continue,
+                    Ok((key, row)) => read_key(&key).and_then(|(seq, _)| self.take(seq, row)),
+                    Err(error) => Err(error),
+                },
             };
-            self.failed = frame.is_err();
+            match &frame {
+                Ok((seq, _)) if *seq < self.from => continue,
+                Ok((seq, _)) if *seq > self.to => return None,
+                Ok(_) => {}
+                Err(_) => self.failed = true,
+            }
             return Some(frame);
         }
         None

@@ -150,9 +150,10 @@ impl<'a> Staging<'a> {
     }
 
     fn ground(&mut self) -> Ground {
-        let packages = self.packages();
+        let forward = self.forward();
+        let packages = self.packages(&forward);
         let dirs = self.dirs();
-        let network = self.network(packages.as_ref());
+        let network = self.network(packages.as_ref(), &forward);
         let key = SshKeypair {
             path: self.in_deploy("ssh/id_ed25519"),
             comment: format!("wiab-{}", self.settings.name),
@@ -200,8 +201,9 @@ impl<'a> Staging<'a> {
         }
     }
 
-    fn packages(&mut self) -> Option<Handle<AptPackages>> {
-        let host = &self.settings.host;
+    /// Every network that libvirt starts, its own `default` on installation included, turns forwarding on: what it was
+    /// before must be captured before that.
+    fn forward(&mut self) -> Handle<Sysctl> {
         let forward = Sysctl {
             file: "/etc/sysctl.d/60-wiab.conf".to_owned(),
             settings: vec![Setting {
@@ -211,7 +213,11 @@ impl<'a> Staging<'a> {
                 max_with: None,
             }],
         };
-        self.plan.add("host.ip-forward", &[], &forward);
+        self.plan.add("host.ip-forward", &[], &forward)
+    }
+
+    fn packages(&mut self, forward: &Handle<Sysctl>) -> Option<Handle<AptPackages>> {
+        let host = &self.settings.host;
         let packages = host.install_packages.then(|| {
             let mut names: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
             names.extend(host.extra_packages.iter().cloned());
@@ -221,7 +227,7 @@ impl<'a> Staging<'a> {
                 packages: names,
                 keep: host.keep_packages,
             };
-            self.plan.add("host.packages", &[], &packages)
+            self.plan.add("host.packages", &[forward], &packages)
         });
         if !host.groups.is_empty() {
             let groups = HostGroups {
@@ -264,7 +270,11 @@ impl<'a> Staging<'a> {
         self.plan.add("img.pool", &after(packages, &[]), &pool)
     }
 
-    fn network(&mut self, packages: Option<&Handle<AptPackages>>) -> Handle<LibvirtNetwork> {
+    fn network(
+        &mut self,
+        packages: Option<&Handle<AptPackages>>,
+        forward: &Handle<Sysctl>,
+    ) -> Handle<LibvirtNetwork> {
         let network = &self.settings.network;
         let removed = network.remove_default.then(|| {
             let removed = LibvirtNetworkRemoved {
@@ -291,7 +301,7 @@ impl<'a> Staging<'a> {
             range_end: network.range_end.clone(),
             reservations: reservations.collect(),
         };
-        let mut after = after(packages, &[]);
+        let mut after = after(packages, &[forward]);
         after.extend(removed.as_ref().map(|handle| handle as &dyn AsRef<StepId>));
         self.plan.add("net.wirebox", &after, &wirebox)
     }

@@ -3,7 +3,9 @@
 #[cfg(test)]
 #[path = "cases/killpoints.rs"]
 mod killpoints;
+#[cfg(test)]
 #[path = "cases/rehearsal.rs"]
 mod rehearsal;
+#[cfg(test)]
 #[path = "cases/shape.rs"]
 mod shape;

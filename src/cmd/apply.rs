@@ -18,7 +18,8 @@ use crate::exit::Code;
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::saved::SavedPlan;
-use crate::screen::{journal, plan as screen_plan};
+use crate::screen::diff;
+use crate::screen::journal::History;
 use crate::{setup, store};
 
 /// Applies.
@@ -119,11 +120,11 @@ impl Job<'_> {
             Some((journal, runs)) => (Some(journal), runs),
             None => (None, Installation::default()),
         };
-        let usual_ms = journal::usual(&plan, &runs);
+        let history = History::of(&plan, &runs);
         if let Some(approved) = &approved {
             refuse_stale(app, approved, &survey)?;
         }
-        let changes = super::plan::show(app, &plan, &survey, &self.host(), &usual_ms);
+        let changes = super::plan::show(app, &plan, &survey, &self.host(), &history);
         if !changes {
             app.printer
                 .note("Nothing to do: everything is as wanted. No run was begun.");
@@ -191,7 +192,7 @@ fn refuse_stale(app: &App, approved: &Survey, now: &Survey) -> Result<(), Proble
         Code::BadPlan,
         "the saved plan is stale: the host has changed since",
     )
-    .detail(screen_plan::stale(approved, now))
+    .detail(diff::stale(approved, now))
     .hint(format!(
         "wiab plan --out FILE{}   makes a new one; nothing was changed",
         app.suffix()

@@ -137,7 +137,8 @@ fn show(app: &App, dirs: &Dirs, run: &str, at: Option<u64>, follow: bool) -> Res
         }
     }
     if follow && running {
-        super::status::follow(app, dirs, run.id, store.reader().head().seq + 1)?;
+        let from = store.reader().head().seq + 1;
+        super::status::follow(app, dirs, run.id, from, &events)?;
     }
     Ok(Code::Ok)
 }

@@ -1,7 +1,5 @@
 //! `wiab plan`: what would be done; changes nothing.
 
-use std::collections::BTreeMap;
-
 use wiab_engine::id::StepId;
 use wiab_engine::plan::Plan;
 use wiab_engine::survey::Survey;
@@ -12,7 +10,9 @@ use crate::exit::Code;
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::saved::SavedPlan;
-use crate::screen::{self, plan as screen_plan};
+use crate::screen::diff as diff_screen;
+use crate::screen::journal::History;
+use crate::screen::plan as screen_plan;
 use crate::store::Store;
 use crate::ui::printer::Level;
 use crate::{drive, setup};
@@ -29,21 +29,21 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
         .transpose()?;
     let machine = Machine::open(app, &config, &dirs)?;
     // The reader holds the journal's lock; it goes away before the host is looked at.
-    let usual_ms = Store::open(app, &dirs)?
-        .map(|store| screen::journal::usual(&plan, &store.own))
+    let history = Store::open(app, &dirs)?
+        .map(|store| History::of(&plan, &store.own))
         .unwrap_or_default();
     let survey = drive::runtime()?.block_on(machine.surveyor(None).survey(&plan));
     if let Some(step) = diff.and_then(|id| plan.step(&id)) {
         let finding = survey.findings.get(&step.id);
         app.printer
-            .lines(&screen_plan::diff(app.printer.out_style(), step, finding));
+            .lines(&diff_screen::diff(app.printer.out_style(), step, finding));
         app.printer.json(&serde_json::json!({
             "schema": crate::ui::printer::JSON_SCHEMA, "step": step.id, "finding": finding,
         }));
         return Ok(Code::Ok);
     }
     let host = config.text("host").to_owned();
-    let changes = show(app, &plan, &survey, &host, &usual_ms);
+    let changes = show(app, &plan, &survey, &host, &history);
     if let Some(out) = &args.out {
         SavedPlan::new(config.text("name"), &host, plan, survey).write(out)?;
         app.printer.note(&format!(
@@ -65,18 +65,13 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
 }
 
 /// Prints the plan screen; answers whether anything would be done.
-pub(crate) fn show(
-    app: &App,
-    plan: &Plan,
-    survey: &Survey,
-    host: &str,
-    usual_ms: &BTreeMap<StepId, u64>,
-) -> bool {
+pub(crate) fn show(app: &App, plan: &Plan, survey: &Survey, host: &str, history: &History) -> bool {
     let view = screen_plan::PlanView {
         plan,
         survey,
         host,
-        usual_ms,
+        usual_ms: &history.usual_ms,
+        ours: &history.ours,
         all: app.printer.level() >= Level::Verbose,
     };
     if app.printer.wants_json() {

@@ -1,6 +1,8 @@
 //! `wiab status`: where a run stands, also while another process works on it.
 
+use wiab_engine::event::Recorded;
 use wiab_engine::id::RunId;
+use wiab_journal::JournalError;
 use wiab_journal::live::{Client, LiveItem};
 
 use crate::app::App;
@@ -20,8 +22,8 @@ pub(crate) fn run(app: &App, args: &StatusArgs) -> Result<Code, Problem> {
     let view = store.view(run);
     if args.follow && view.running {
         let id = run.id;
-        let from = store.reader().head().seq + 1;
-        follow(app, &dirs, id, from)?;
+        // From the beginning: what has happened so far comes first.
+        follow(app, &dirs, id, 1, &[])?;
         return Ok(Code::Ok);
     }
     app.printer.json(&status::json(&view));
@@ -39,14 +41,24 @@ pub(crate) fn run(app: &App, args: &StatusArgs) -> Result<Code, Problem> {
     Ok(Code::Ok)
 }
 
-/// Prints the events of a run, and its progress, from another process, until that one is done.
-pub(crate) fn follow(app: &App, dirs: &Dirs, run: RunId, from: u64) -> Result<(), Problem> {
+/// Prints the events of a run, and its progress, from another process, until that one is done. `past` only goes into
+/// the JSON stream.
+pub(crate) fn follow(
+    app: &App,
+    dirs: &Dirs,
+    run: RunId,
+    from: u64,
+    past: &[Recorded],
+) -> Result<(), Problem> {
     let client =
         Client::connect(&dirs.journal()).map_err(|error| store::problem(&error, &app.suffix()))?;
     let Some(client) = client else {
         return Ok(());
     };
     app.printer.json_version();
+    for recorded in past {
+        app.printer.json(&event::json(recorded));
+    }
     let mut broken = None;
     let result = client.follow(from, &mut |item| match item {
         LiveItem::Frame(frame) if frame.run == run.0 => match store::recorded(&frame) {
@@ -76,6 +88,10 @@ pub(crate) fn follow(app: &App, dirs: &Dirs, run: RunId, from: u64) -> Result<()
     match (broken, result) {
         (Some(problem), _) => Err(problem),
         (None, Ok(())) => Ok(()),
+        (None, Err(JournalError::Live { what })) => {
+            app.printer.note(&format!("nothing more to follow: {what}"));
+            Ok(())
+        }
         (None, Err(error)) => Err(store::problem(&error, &app.suffix())),
     }
 }

@@ -108,205 +108,187 @@ pub(crate) fn names_in(section: &str) -> String {
     names.join(", ")
 }
 
-const fn key(
-    path: &'static str,
-    kind: Kind,
-    default: Option<&'static str>,
-    sample: &'static str,
-    about: &'static str,
-    setting: &'static str,
-) -> Key {
-    Key {
-        path,
-        kind,
-        default,
-        sample,
-        about,
-        setting,
-    }
-}
-
 /// All keys, by section.
 #[rustfmt::skip]
 pub(crate) const KEYS: &[Key] = &[
-    key(
-        "name", Kind::Name, Some("wiab"), "wiab",
-        "the installation's name: marks what belongs to it on the host, and names its journal",
-        "name",
-    ),
-    key(
-        "host", Kind::Choice(&["local", "sim"]), Some("local"), "sim",
-        "the machine to act on: this one, or a simulated one",
-        "",
-    ),
-    key(
-        "plan", Kind::Choice(&["wiab-staging", "steps"]), Some("wiab-staging"), "wiab-staging",
-        "the installation and the [[step]]s, or the [[step]]s alone",
-        "plan",
-    ),
-    key(
-        "user", Kind::Text, Some("demo"), "demo",
-        "the user that owns the deploy directory and logs in to the VMs",
-        "user",
-    ),
-    key(
-        "deploy_dir", Kind::Text, None, "/home/demo/wire-server-deploy",
-        "the deploy directory; without it, wire-server-deploy in the user's home",
-        "deploy_dir",
-    ),
-    key(
-        "groups", Kind::List, Some("kvm,libvirt"), "kvm,libvirt",
-        "groups that the user becomes a member of",
-        "host.groups",
-    ),
-    key(
-        "run.width", Kind::Integer(1, 256), Some("8"), "8",
-        "most steps in flight at once",
-        "",
-    ),
-    key(
-        "run.on_failure", Kind::Choice(&["keep", "rollback"]), Some("keep"), "keep",
-        "what a step's final failure leads to",
-        "",
-    ),
-    key(
-        "run.fail_fast", Kind::Bool, Some("false"), "false",
-        "whether the first failure stops independent branches, too",
-        "",
-    ),
-    key(
-        "sim.speed", Kind::Speed, Some("10"), "10",
-        "how much faster than real the simulated machine's time passes, or \"max\"",
-        "",
-    ),
-    key(
-        "packages.install", Kind::Bool, Some("true"), "true",
-        "whether missing host packages are installed",
-        "host.install_packages",
-    ),
-    key(
-        "packages.extra", Kind::List, Some(""), "htop,tmux",
-        "packages besides those that wiab needs",
-        "host.extra_packages",
-    ),
-    key(
-        "packages.keep", Kind::Bool, Some("false"), "false",
-        "whether a rollback leaves the packages",
-        "host.keep_packages",
-    ),
-    key(
-        "network.name", Kind::Text, Some("wirebox"), "wirebox",
-        "name of the VMs' network in libvirt",
-        "network.name",
-    ),
-    key(
-        "network.bridge", Kind::Text, Some("virbr0"), "virbr0",
-        "its bridge",
-        "network.bridge",
-    ),
-    key(
-        "network.address", Kind::Text, Some("192.168.122.1"), "192.168.122.1",
-        "the host's address on it",
-        "network.address",
-    ),
-    key(
-        "network.prefix", Kind::Integer(8, 30), Some("24"), "24",
-        "length of the network prefix in bits",
-        "network.prefix",
-    ),
-    key(
-        "network.range_start", Kind::Text, Some("192.168.122.100"), "192.168.122.100",
-        "first address handed out dynamically",
-        "network.range_start",
-    ),
-    key(
-        "network.range_end", Kind::Text, Some("192.168.122.240"), "192.168.122.240",
-        "last address handed out dynamically",
-        "network.range_end",
-    ),
-    key(
-        "network.remove_default", Kind::Bool, Some("true"), "true",
-        "whether libvirt's network `default` is removed first",
-        "network.remove_default",
-    ),
-    key(
-        "network.domain", Kind::Text, Some("wiab.internal"), "wiab.internal",
-        "domain of the VMs' names",
-        "network.domain",
-    ),
-    key(
-        "vms.scale", Kind::Integer(1, 100), Some("100"), "25",
-        "percentage of the usual processors, memory and disks",
-        "vms.scale",
-    ),
-    key(
-        "vms.only", Kind::List, Some(""), "assethost",
-        "only these VMs; an empty list means all seven",
-        "vms.only",
-    ),
-    key(
-        "vms.virt_type", Kind::Choice(&["kvm", "qemu"]), Some("kvm"), "qemu",
-        "hardware support, or emulation for hosts without KVM",
-        "vms.virt_type",
-    ),
-    key(
-        "vms.tb_cache_mib", Kind::Integer(1, 4_096), None, "64",
-        "size of the emulator's code cache per VM in MiB, for qemu only",
-        "vms.tb_cache_mib",
-    ),
-    key(
-        "vms.pool", Kind::Text, Some("/var/lib/libvirt/images"), "/var/lib/libvirt/images",
-        "directory of disk images",
-        "vms.pool",
-    ),
-    key(
-        "vms.ready_timeout_s", Kind::Integer(1, 86_400), Some("600"), "600",
-        "how long a VM may take to become ready, in seconds",
-        "vms.ready_timeout_s",
-    ),
-    key(
-        "vms.shutdown_timeout_s", Kind::Integer(1, 86_400), Some("60"), "60",
-        "how long a VM may take to shut down, in seconds",
-        "vms.shutdown_timeout_s",
-    ),
-    key(
-        "vms.machines.*.vcpus", Kind::Integer(1, 512), None, "4",
-        "processors of one VM; not scaled",
-        "vms.machines.*.vcpus",
-    ),
-    key(
-        "vms.machines.*.memory_mib", Kind::Integer(64, 16_777_216), None, "8192",
-        "memory of one VM in MiB; not scaled",
-        "vms.machines.*.memory_mib",
-    ),
-    key(
-        "vms.machines.*.disk_gib", Kind::Integer(1, 65_536), None, "100",
-        "disk of one VM in GiB; not scaled",
-        "vms.machines.*.disk_gib",
-    ),
-    key(
-        "vms.machines.*.ip", Kind::Text, None, "192.168.122.50",
-        "IPv4 address of one VM",
-        "vms.machines.*.ip",
-    ),
-    key(
-        "vms.machines.*.mac", Kind::Text, None, "52:54:00:57:00:50",
-        "MAC address of one VM",
-        "vms.machines.*.mac",
-    ),
-    key(
-        "image.source", Kind::Text, Some("https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"), "/srv/images/jammy.img",
-        "the base image: an absolute path on the host, or an https:// URL",
-        "image.source",
-    ),
-    key(
-        "image.sha256", Kind::Text, None, "0000000000000000000000000000000000000000000000000000000000000000",
-        "its SHA-256; without it, that of the first download is kept",
-        "image.sha256",
-    ),
-    key(
-        "hairpin.policy", Kind::Choice(&["add", "remove", "off"]), Some("add"), "add",
-        "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
-        "hairpin.policy",
-    ),
+    Key {
+        path: "name", kind: Kind::Name, default: Some("wiab"), sample: "wiab",
+        about: "the installation's name: marks what belongs to it on the host, and names its journal",
+        setting: "name",
+    },
+    Key {
+        path: "host", kind: Kind::Choice(&["local", "sim"]), default: Some("local"), sample: "sim",
+        about: "the machine to act on: this one, or a simulated one",
+        setting: "",
+    },
+    Key {
+        path: "plan", kind: Kind::Choice(&["wiab-staging", "steps"]), default: Some("wiab-staging"), sample: "wiab-staging",
+        about: "the installation and the [[step]]s, or the [[step]]s alone",
+        setting: "plan",
+    },
+    Key {
+        path: "user", kind: Kind::Text, default: Some("demo"), sample: "demo",
+        about: "the user that owns the deploy directory and logs in to the VMs",
+        setting: "user",
+    },
+    Key {
+        path: "deploy_dir", kind: Kind::Text, default: None, sample: "/home/demo/wire-server-deploy",
+        about: "the deploy directory; without it, wire-server-deploy in the user's home",
+        setting: "deploy_dir",
+    },
+    Key {
+        path: "groups", kind: Kind::List, default: Some("kvm,libvirt"), sample: "kvm,libvirt",
+        about: "groups that the user becomes a member of",
+        setting: "host.groups",
+    },
+    Key {
+        path: "run.width", kind: Kind::Integer(1, 256), default: Some("8"), sample: "8",
+        about: "most steps in flight at once",
+        setting: "",
+    },
+    Key {
+        path: "run.on_failure", kind: Kind::Choice(&["keep", "rollback"]), default: Some("keep"), sample: "keep",
+        about: "what a step's final failure leads to",
+        setting: "",
+    },
+    Key {
+        path: "run.fail_fast", kind: Kind::Bool, default: Some("false"), sample: "false",
+        about: "whether the first failure stops independent branches, too",
+        setting: "",
+    },
+    Key {
+        path: "sim.speed", kind: Kind::Speed, default: Some("10"), sample: "10",
+        about: "how much faster than real the simulated machine's time passes, or \"max\"",
+        setting: "",
+    },
+    Key {
+        path: "packages.install", kind: Kind::Bool, default: Some("true"), sample: "true",
+        about: "whether missing host packages are installed",
+        setting: "host.install_packages",
+    },
+    Key {
+        path: "packages.extra", kind: Kind::List, default: Some(""), sample: "htop,tmux",
+        about: "packages besides those that wiab needs",
+        setting: "host.extra_packages",
+    },
+    Key {
+        path: "packages.keep", kind: Kind::Bool, default: Some("false"), sample: "false",
+        about: "whether a rollback leaves the packages",
+        setting: "host.keep_packages",
+    },
+    Key {
+        path: "network.name", kind: Kind::Text, default: Some("wirebox"), sample: "wirebox",
+        about: "name of the VMs' network in libvirt",
+        setting: "network.name",
+    },
+    Key {
+        path: "network.bridge", kind: Kind::Text, default: Some("virbr0"), sample: "virbr0",
+        about: "its bridge",
+        setting: "network.bridge",
+    },
+    Key {
+        path: "network.address", kind: Kind::Text, default: Some("192.168.122.1"), sample: "192.168.122.1",
+        about: "the host's address on it",
+        setting: "network.address",
+    },
+    Key {
+        path: "network.prefix", kind: Kind::Integer(8, 30), default: Some("24"), sample: "24",
+        about: "length of the network prefix in bits",
+        setting: "network.prefix",
+    },
+    Key {
+        path: "network.range_start", kind: Kind::Text, default: Some("192.168.122.100"), sample: "192.168.122.100",
+        about: "first address handed out dynamically",
+        setting: "network.range_start",
+    },
+    Key {
+        path: "network.range_end", kind: Kind::Text, default: Some("192.168.122.240"), sample: "192.168.122.240",
+        about: "last address handed out dynamically",
+        setting: "network.range_end",
+    },
+    Key {
+        path: "network.remove_default", kind: Kind::Bool, default: Some("true"), sample: "true",
+        about: "whether libvirt's network `default` is removed first",
+        setting: "network.remove_default",
+    },
+    Key {
+        path: "network.domain", kind: Kind::Text, default: Some("wiab.internal"), sample: "wiab.internal",
+        about: "domain of the VMs' names",
+        setting: "network.domain",
+    },
+    Key {
+        path: "vms.scale", kind: Kind::Integer(1, 100), default: Some("100"), sample: "25",
+        about: "percentage of the usual processors, memory and disks",
+        setting: "vms.scale",
+    },
+    Key {
+        path: "vms.only", kind: Kind::List, default: Some(""), sample: "assethost",
+        about: "only these VMs; an empty list means all seven",
+        setting: "vms.only",
+    },
+    Key {
+        path: "vms.virt_type", kind: Kind::Choice(&["kvm", "qemu"]), default: Some("kvm"), sample: "qemu",
+        about: "hardware support, or emulation for hosts without KVM",
+        setting: "vms.virt_type",
+    },
+    Key {
+        path: "vms.tb_cache_mib", kind: Kind::Integer(1, 4_096), default: None, sample: "64",
+        about: "size of the emulator's code cache per VM in MiB, for qemu only",
+        setting: "vms.tb_cache_mib",
+    },
+    Key {
+        path: "vms.pool", kind: Kind::Text, default: Some("/var/lib/libvirt/images"), sample: "/var/lib/libvirt/images",
+        about: "directory of disk images",
+        setting: "vms.pool",
+    },
+    Key {
+        path: "vms.ready_timeout_s", kind: Kind::Integer(1, 86_400), default: Some("600"), sample: "600",
+        about: "how long a VM may take to become ready, in seconds",
+        setting: "vms.ready_timeout_s",
+    },
+    Key {
+        path: "vms.shutdown_timeout_s", kind: Kind::Integer(1, 86_400), default: Some("60"), sample: "60",
+        about: "how long a VM may take to shut down, in seconds",
+        setting: "vms.shutdown_timeout_s",
+    },
+    Key {
+        path: "vms.machines.*.vcpus", kind: Kind::Integer(1, 512), default: None, sample: "4",
+        about: "processors of one VM; not scaled",
+        setting: "vms.machines.*.vcpus",
+    },
+    Key {
+        path: "vms.machines.*.memory_mib", kind: Kind::Integer(64, 16_777_216), default: None, sample: "8192",
+        about: "memory of one VM in MiB; not scaled",
+        setting: "vms.machines.*.memory_mib",
+    },
+    Key {
+        path: "vms.machines.*.disk_gib", kind: Kind::Integer(1, 65_536), default: None, sample: "100",
+        about: "disk of one VM in GiB; not scaled",
+        setting: "vms.machines.*.disk_gib",
+    },
+    Key {
+        path: "vms.machines.*.ip", kind: Kind::Text, default: None, sample: "192.168.122.50",
+        about: "IPv4 address of one VM",
+        setting: "vms.machines.*.ip",
+    },
+    Key {
+        path: "vms.machines.*.mac", kind: Kind::Text, default: None, sample: "52:54:00:57:00:50",
+        about: "MAC address of one VM",
+        setting: "vms.machines.*.mac",
+    },
+    Key {
+        path: "image.source", kind: Kind::Text, default: Some("https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"), sample: "/srv/images/jammy.img",
+        about: "the base image: an absolute path on the host, or an https:// URL",
+        setting: "image.source",
+    },
+    Key {
+        path: "image.sha256", kind: Kind::Text, default: None, sample: "0000000000000000000000000000000000000000000000000000000000000000",
+        about: "its SHA-256; without it, that of the first download is kept",
+        setting: "image.sha256",
+    },
+    Key {
+        path: "hairpin.policy", kind: Kind::Choice(&["add", "remove", "off"]), default: Some("add"), sample: "add",
+        about: "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
+        setting: "hairpin.policy",
+    },
 ];

@@ -1,11 +1,13 @@
 //! Lists and logs of the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use wiab_engine::codec;
 use wiab_engine::event::{Event, Evidence, Recorded};
 use wiab_engine::id::StepId;
+use wiab_engine::installation::Installation;
+use wiab_engine::plan::Plan;
 
 use crate::screen::event;
 use crate::screen::outcome_words;
@@ -123,13 +125,27 @@ pub(crate) fn output(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Usual durations for the plan screen.
-pub(crate) fn usual(
-    plan: &wiab_engine::plan::Plan,
-    installation: &wiab_engine::installation::Installation,
-) -> BTreeMap<StepId, u64> {
-    plan.steps
-        .iter()
-        .filter_map(|step| Some((step.id.clone(), installation.usual_ms(&step.id)?)))
-        .collect()
+/// What earlier runs mean for a plan: usual durations in milliseconds, and the steps that they made.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// Usual durations.
+    pub(crate) usual_ms: BTreeMap<StepId, u64>,
+    /// Steps that an earlier run made and that still stand.
+    pub(crate) ours: BTreeSet<StepId>,
+}
+
+impl History {
+    /// Looks a plan's steps up in all runs.
+    pub(crate) fn of(plan: &Plan, runs: &Installation) -> Self {
+        let ids = || plan.steps.iter().map(|step| &step.id);
+        Self {
+            usual_ms: ids()
+                .filter_map(|id| Some((id.clone(), runs.usual_ms(id)?)))
+                .collect(),
+            ours: ids()
+                .filter(|id| runs.maker(id).is_some())
+                .cloned()
+                .collect(),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What `apply` would do: the plan screen and its JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use wiab_engine::graph;
@@ -34,6 +34,8 @@ pub(crate) struct PlanView<'a> {
     pub(crate) host: &'a str,
     /// Durations learned from earlier runs, in milliseconds.
     pub(crate) usual_ms: &'a BTreeMap<StepId, u64>,
+    /// Steps that an earlier run of this installation made and that still stand.
+    pub(crate) ours: &'a BTreeSet<StepId>,
     /// Show every step, also those that are right.
     pub(crate) all: bool,
 }
@@ -73,6 +75,11 @@ impl PlanView<'_> {
         counts
     }
 
+    fn is_right(&self, step: &StepSpec) -> bool {
+        let finding = self.survey.findings.get(&step.id);
+        finding.is_some_and(Finding::is_satisfied)
+    }
+
     fn usual(&self, step: &StepSpec) -> u64 {
         if self
             .survey
@@ -104,7 +111,7 @@ impl PlanView<'_> {
 }
 
 /// What would be done: a mark for the screen, a stable word for JSON.
-fn action(finding: Option<&Finding>) -> (Mark, &'static str) {
+pub(crate) fn action(finding: Option<&Finding>) -> (Mark, &'static str) {
     match finding {
         Some(Finding::Seen(Probe::Satisfied(_))) => (Mark::Ok, "none"),
         Some(Finding::Seen(Probe::Absent) | Finding::AfterApply { .. }) => (Mark::Create, "create"),
@@ -203,13 +210,26 @@ fn text_of(view: &PlanView<'_>, step: &StepSpec) -> String {
     harmless(text.lines().next().unwrap_or(""))
 }
 
+/// How many steps are right already, and how many of them this installation made so.
+fn right(view: &PlanView<'_>, number: usize) -> String {
+    let steps = view.plan.steps.iter();
+    let ours = steps
+        .filter(|step| view.is_right(step) && view.ours.contains(&step.id))
+        .count();
+    match (number, ours) {
+        (_, 0) => format!("{number} already right"),
+        (all, ours) if all == ours => format!("{number} already right (made by earlier runs)"),
+        _ => format!("{number} already right ({ours} made by earlier runs)"),
+    }
+}
+
 fn foot(style: Style, view: &PlanView<'_>) -> Vec<String> {
     let counts = view.counts();
     let mut lines = vec![style.pick("─", "-").repeat(80)];
     let mut parts = vec![
         format!("{} to create", counts.create),
         format!("{} to change", counts.change),
-        format!("{} already right", counts.right),
+        right(view, counts.right),
     ];
     if counts.unsure > 0 {
         parts.push(format!("{} cannot be told", counts.unsure));
@@ -249,40 +269,6 @@ fn foot(style: Style, view: &PlanView<'_>) -> Vec<String> {
     lines
 }
 
-/// The difference of one step, whole.
-pub(crate) fn diff(style: Style, step: &StepSpec, finding: Option<&Finding>) -> Vec<String> {
-    let (mark, _) = action(finding);
-    let mut lines = vec![format!(
-        "{} {}  {}",
-        style.glyph(mark),
-        style.bold(step.id.as_str()),
-        step.summary
-    )];
-    let text = match finding {
-        Some(Finding::Seen(Probe::Drifted { diff })) => {
-            lines.extend(diff.lines().map(|line| {
-                let mark = match line.bytes().next() {
-                    Some(b'+') => Mark::Create,
-                    Some(b'-') => Mark::Failed,
-                    _ => Mark::Waiting,
-                };
-                format!("    {}", style.marked(mark, &harmless(line)))
-            }));
-            return lines;
-        }
-        Some(Finding::Seen(Probe::Satisfied(_))) => "as wanted; no difference".to_owned(),
-        Some(Finding::Seen(Probe::Absent)) => "nothing of it is there".to_owned(),
-        Some(Finding::Seen(Probe::Partial { what })) => format!("half there: {what}"),
-        Some(Finding::Seen(Probe::Unknown { why })) => format!("cannot look: {why}"),
-        Some(Finding::Seen(Probe::Running)) => "its job still runs".to_owned(),
-        Some(Finding::AfterApply { needs }) => format!("known later: {needs}"),
-        Some(Finding::Blind(failure)) => format!("cannot look: {}", failure.why),
-        None => "was not looked at".to_owned(),
-    };
-    lines.push(format!("    {}", harmless(&text)));
-    lines
-}
-
 /// The document of `plan --json`.
 pub(crate) fn json(view: &PlanView<'_>) -> Value {
     let counts = view.counts();
@@ -295,7 +281,7 @@ pub(crate) fn json(view: &PlanView<'_>) -> Value {
             let finding = view.survey.findings.get(&step.id);
             json!({
                 "id": step.id.as_str(), "kind": step.kind, "summary": step.summary,
-                "action": action(finding).1, "finding": finding, "after": step.after,
+                "action": action(finding).1, "ours": view.ours.contains(&step.id), "finding": finding, "after": step.after,
                 "undo": step.undo, "undo_summary": step.undo_summary,
                 "usual_ms": view.usual(step), "timeout_ms": step.timeout_ms,
             })
@@ -316,42 +302,14 @@ pub(crate) fn json(view: &PlanView<'_>) -> Value {
     })
 }
 
-/// One line per step whose finding changed since a plan was saved.
-pub(crate) fn stale(saved: &Survey, now: &Survey) -> Vec<String> {
-    let word = |finding: Option<&Finding>| match finding {
-        None => "not in the plan".to_owned(),
-        Some(Finding::Seen(Probe::Satisfied(_))) => "as wanted".to_owned(),
-        Some(Finding::Seen(Probe::Absent)) => "absent".to_owned(),
-        Some(Finding::Seen(Probe::Drifted { diff })) => {
-            format!("differs in {}", changed_lines(diff))
-        }
-        Some(Finding::Seen(Probe::Partial { what })) => format!("half there: {what}"),
-        Some(Finding::Seen(Probe::Unknown { .. })) => "not to be told".to_owned(),
-        Some(Finding::Seen(Probe::Running)) => "running".to_owned(),
-        Some(Finding::AfterApply { .. }) => "known later".to_owned(),
-        Some(Finding::Blind(failure)) => format!("cannot look: {}", failure.why),
-    };
-    saved
-        .differences(now)
-        .into_iter()
-        .map(|(step, old, new)| {
-            format!(
-                "  {step}: was {}, is {}",
-                harmless(&word(old)),
-                harmless(&word(new))
-            )
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use wiab_engine::outcome::Receipt;
 
     use super::*;
     use crate::screen::status::tests::{plan, sid};
 
-    fn survey() -> Survey {
+    pub(crate) fn survey() -> Survey {
         Survey {
             findings: [
                 (sid("net.a"), Finding::Seen(Probe::Absent)),
@@ -378,11 +336,13 @@ mod tests {
         };
         let survey = survey();
         let usual = BTreeMap::new();
+        let ours = [sid("vm.c")].into();
         let view = PlanView {
             plan: &plan,
             survey: &survey,
             host: "sim",
             usual_ms: &usual,
+            ours: &ours,
             all: false,
         };
         let digest = plan.digest_short();
@@ -392,22 +352,11 @@ mod tests {
                 "wiab plan · p · on sim · 3 steps · digest {digest}\n  net\n  \
                  + net.a  make net.a                     undo: remove\n  \
                  ~ net.b  2 lines differ [--diff net.b]  undo: none (one way)\n{}\n\
-                 Plan: 1 to create, 1 to change, 1 already right.  Point of no return: net.b (one way).\n\
+                 Plan: 1 to create, 1 to change, 1 already right (made by earlier runs).  Point of no return: net.b (one way).\n\
                  About 2 m (first run: a guess); longest chain: net.a → net.b → vm.c",
                 "─".repeat(80)
             )
         );
         assert_eq!(json(&view)["steps"][1]["action"], "change");
-    }
-
-    #[test]
-    fn a_stale_plan_names_the_steps_that_moved() {
-        let old = survey();
-        let mut new = survey();
-        new.findings.insert(
-            sid("net.a"),
-            Finding::Seen(Probe::Satisfied(Receipt::default())),
-        );
-        assert_eq!(stale(&old, &new), ["  net.a: was absent, is as wanted"]);
     }
 }

@@ -198,18 +198,17 @@ impl Running {
         }
     }
 
-    /// Waits for the end and answers stdout.
-    pub(super) fn finish(&mut self) -> String {
-        let mut stdout = String::new();
-        let child = self.child.as_mut().unwrap();
-        child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut stdout)
-            .unwrap();
-        child.wait().unwrap();
-        stdout
+    /// Reads stdout until a line holds `text`; answers what was read.
+    pub(super) fn wait_for_output(&mut self, text: &str) -> String {
+        let stdout = self.child.as_mut().unwrap().stdout.as_mut().unwrap();
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            let mut byte = [0];
+            let read = stdout.read(&mut byte).unwrap();
+            assert!(read > 0, "the process ended before `{text}`");
+            seen.extend(byte);
+        }
+        String::from_utf8(seen).unwrap()
     }
 
     pub(super) fn signal(&self, signal: rustix::process::Signal) {

@@ -79,7 +79,7 @@ impl RunLog for Log {
 
     fn store(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Evidence, LogError>> {
         let evidence = Evidence {
-            hash: *blake3_of(&bytes),
+            hash: blake3_of(&bytes),
             bytes: bytes.len() as u64,
         };
         Box::pin(async move { Ok(evidence) })
@@ -87,8 +87,8 @@ impl RunLog for Log {
 }
 
 /// The content does not matter here, only that equal output has an equal name.
-fn blake3_of(bytes: &[u8]) -> Box<[u8; 32]> {
-    let mut name = Box::new([0; 32]);
+fn blake3_of(bytes: &[u8]) -> [u8; 32] {
+    let mut name = [0; 32];
     for (at, byte) in bytes.iter().enumerate() {
         name[at % 32] ^= byte;
     }
@@ -336,7 +336,7 @@ fn universes(reference: &Reference) -> Vec<(Goal, Kill, Option<Kill>)> {
     for (number, first) in hosts.chain(events).enumerate() {
         let number = number as u64;
         for goal in [Goal::Forward, Goal::Back] {
-            let second = if number % 2 == 0 {
+            let second = if number.is_multiple_of(2) {
                 Kill::Host(1 + number * 7 % 97)
             } else {
                 Kill::Event(1 + number * 5 % 41)
@@ -362,7 +362,9 @@ fn every_kill_point_of_the_slice_converges() {
                 {
                     if let Err(why) = universe(&reference, *goal, *first, *second) {
                         let at = match first {
-                            Kill::Host(index) => reference.points[*index as usize - 1].to_string(),
+                            Kill::Host(index) => {
+                                reference.points[usize::try_from(*index).unwrap() - 1].to_string()
+                            }
                             Kill::Never | Kill::Event(_) => format!("{first:?}"),
                         };
                         divergent

@@ -133,7 +133,7 @@ impl<'a> Shell<'a> {
 
     /// Whether this attempt cannot have changed anything yet.
     fn is_fresh(&self) -> bool {
-        !self.cx.resumed && self.cx.evidence.bytes().is_none()
+        !self.cx.resumed && self.cx.evidence.is_empty()
     }
 
     /// Writes a command to the transcript: never its input or environment, which may hold secrets.
@@ -252,5 +252,147 @@ fn failure(error: &HostError, fresh: bool) -> Failure {
             Failure::unknown(error.to_string()).retry()
         }
         HostError::Cancelled => Failure::unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use wiab_engine::id::{RunId, StepId};
+    use wiab_engine::outcome::RetryAdvice;
+    use wiab_engine::ports::{Cancel, Progress, ProgressSink, Transcript};
+
+    use super::super::sim::{Action, Fault, Machine, SimHost, SimOptions};
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Sink(Mutex<Vec<Tick>>);
+
+    impl ProgressSink for Sink {
+        fn tick(&self, _: &StepId, tick: Tick) {
+            self.0.lock().unwrap().push(tick);
+        }
+    }
+
+    fn cx(host: &SimHost, sink: &Arc<Sink>) -> StepCx {
+        let step = StepId::new("a.b").unwrap();
+        StepCx {
+            run: RunId([3; 16]),
+            step: step.clone(),
+            attempt: 1,
+            forward_attempt: 1,
+            resumed: false,
+            cancel: Cancel::default(),
+            progress: Progress {
+                step,
+                sink: Some(sink.clone()),
+            },
+            clock: Arc::new(host.clock()),
+            evidence: Transcript::default(),
+        }
+    }
+
+    fn block<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(future)
+    }
+
+    #[test]
+    fn commands_are_recorded_without_their_secrets() {
+        block(async {
+            let host = SimHost::in_memory(Machine::fresh(), SimOptions::default());
+            let sink = Arc::new(Sink::default());
+            let cx = cx(&host, &sink);
+            let shell = Shell::new(&*host, &cx);
+            let cat = Cmd::new(["cat", "-"])
+                .stdin("line 1\n")
+                .env("TOKEN", "hunter2");
+            shell.ok(&cat).await.unwrap();
+            shell
+                .write("/tmp/a b", b"hunter2", &Meta::user(0o600))
+                .await
+                .unwrap();
+            shell.remove("/tmp/a b", false).await.unwrap();
+            let failure = shell
+                .ok(&Cmd::new(["cat", "it's gone"]).root())
+                .await
+                .unwrap_err();
+            assert_eq!(failure.residue, Residue::Dirty);
+            assert!(
+                failure.why.contains("No such file or directory"),
+                "{failure:?}"
+            );
+            let text = String::from_utf8(cx.evidence.bytes().unwrap()).unwrap();
+            assert_eq!(
+                text,
+                "$ cat -\nline 1\n[exit 0, 2 ms]\n$ write /tmp/a b (7 bytes, mode 0600)\n[ok]\n$ remove /tmp/a b\n[ok]\n\
+                 # cat 'it'\\''s gone'\ncat: it's gone: No such file or directory\n[exit 1, 2 ms]\n"
+            );
+            let first = sink.0.lock().unwrap().first().cloned();
+            assert_eq!(first, Some(Tick::Line("line 1".to_owned())));
+        });
+    }
+
+    #[test]
+    fn host_errors_become_failures_with_their_residue() {
+        block(async {
+            let lost = Action::LostAfter;
+            for (action, residue, advice) in [
+                (Action::LostBefore, Residue::Clean, RetryAdvice::Retry),
+                (lost, Residue::Unknown, RetryAdvice::Retry),
+                (Action::Hang, Residue::Unknown, RetryAdvice::Retry),
+            ] {
+                let host = SimHost::in_memory(Machine::fresh(), SimOptions::default());
+                host.arm(Fault::once("touch*", action.clone()));
+                let sink = Arc::new(Sink::default());
+                let cx = cx(&host, &sink);
+                let shell = Shell::new(&*host, &cx);
+                let failure = shell.run(&Cmd::new(["touch", "/tmp/x"])).await.unwrap_err();
+                assert_eq!(
+                    (failure.residue, failure.advice),
+                    (residue, advice),
+                    "{action:?}"
+                );
+                // Later in the attempt nobody can say that nothing was changed.
+                host.arm(Fault::once("touch*", Action::LostBefore));
+                let again = shell.run(&Cmd::new(["touch", "/tmp/x"])).await.unwrap_err();
+                assert_eq!(again.residue, Residue::Dirty);
+            }
+            let host = SimHost::in_memory(Machine::fresh(), SimOptions::default());
+            let sink = Arc::new(Sink::default());
+            let cx = cx(&host, &sink);
+            let shell = Shell::new(&*host, &cx);
+            let virsh = Cmd::new(["virsh", "list"]).root();
+            assert_eq!(shell.probe(&virsh).await.unwrap(), None);
+            let lock = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)";
+            let stderr = lock.to_owned();
+            host.arm(Fault::once("apt-get*", Action::Fail { code: 100, stderr }));
+            let failure = shell
+                .ok(&Cmd::new(["apt-get", "install", "-y", "acl"]).root())
+                .await
+                .unwrap_err();
+            assert_eq!(failure.advice, RetryAdvice::Retry);
+            assert!(failure.hint.is_some());
+        });
+    }
+
+    #[test]
+    fn a_job_is_attached_to_again() {
+        block(async {
+            let host = SimHost::in_memory(Machine::fresh(), SimOptions::default());
+            let sink = Arc::new(Sink::default());
+            let cx = cx(&host, &sink);
+            let shell = Shell::new(&*host, &cx);
+            let cmd = Cmd::new(["sh", "-c", "echo x > /tmp/x; echo done"]);
+            let first = shell.job("run", &cmd).await.unwrap();
+            host.meddle(|machine| machine.without_file("/tmp/x"))
+                .unwrap();
+            assert_eq!(shell.job("run", &cmd).await.unwrap(), first);
+            assert_eq!(shell.job_state("run").await.unwrap(), JobState::Exited(0));
+            assert_eq!(shell.stat("/tmp/x").await.unwrap(), None);
+            shell.job_forget("run").await.unwrap();
+            assert_eq!(shell.job_state("run").await.unwrap(), JobState::Absent);
+        });
     }
 }

@@ -53,8 +53,16 @@ pub struct Image {
 
 /// The live value; `None` when the key does not exist (an interface that is not up).
 async fn live(sh: Shell<'_>, key: &str) -> Result<Option<String>, Failure> {
-    let output = sh.run(&Cmd::new(["sysctl", "-n", key])).await?;
-    Ok(output.ok().then(|| output.text().trim().to_owned()))
+    let cmd = Cmd::new(["sysctl", "-n", key]).env("LC_ALL", "C");
+    let output = sh.run(&cmd).await?;
+    let said = output.error_text();
+    if output.ok() {
+        Ok(Some(output.text().trim().to_owned()))
+    } else if said.contains("No such file or directory") {
+        Ok(None)
+    } else {
+        Err(Failure::dirty(format!("sysctl cannot read {key}: {said}")))
+    }
 }
 
 async fn set_live(sh: Shell<'_>, key: &str, value: &str) -> Result<(), Failure> {

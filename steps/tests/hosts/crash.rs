@@ -10,7 +10,7 @@ use super::{block, root};
 const LINES: [&str; 7] = [
     "dpkg --configure -a",
     "apt-get install -y qemu-utils jq acl",
-    "usermod -aG kvm,adm demo",
+    "usermod -aG kvm,docker demo",
     "install -d -m 0755 /var/lib/images",
     "qemu-img create -f qcow2 /var/lib/images/a.qcow2 10G",
     "cp --reflink=auto --sparse=always /var/lib/images/a.qcow2 /var/lib/images/b.qcow2",
@@ -37,9 +37,14 @@ async fn live(host: &SimHost) -> bool {
     }
 }
 
+fn machine() -> Machine {
+    Machine::fresh().with_group("docker", 121, &[])
+}
+
 fn options(tap: Points) -> SimOptions {
     SimOptions {
         tap: Some(Arc::new(tap)),
+        fresh: machine(),
         ..SimOptions::default()
     }
 }
@@ -48,7 +53,7 @@ fn options(tap: Points) -> SimOptions {
 fn every_point_is_survived() {
     block(async {
         let recorder = Points::record();
-        let host = SimHost::in_memory(Machine::fresh(), options(recorder.clone()));
+        let host = SimHost::in_memory(machine(), options(recorder.clone()));
         assert!(live(&host).await);
         let expected = host.canonical_state();
         let points = recorder.seen();
@@ -112,5 +117,51 @@ fn reading_costs_no_write() {
         let second = SimHost::open(dir.path(), SimOptions::default()).unwrap();
         assert!(root(&*second, "touch /tmp/b").await.is_err());
         root(&*second, "test -e /tmp/a").await.unwrap();
+    });
+}
+
+/// Set for the child that kills itself.
+const CHILD: &str = "WIAB_TEST_SIM_DIR";
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is its own child, which dies for real"
+)]
+fn faults_json_kills_the_process_itself() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        block(async {
+            let host =
+                SimHost::open(std::path::Path::new(&dir), options(Points::record())).unwrap();
+            procedure(&host).await;
+        });
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let faults = r#"{"kill_at": 3, "phase": "halfway"}"#;
+    fs_err::write(dir.path().join("faults.json"), faults).unwrap();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "hosts::crash::faults_json_kills_the_process_itself",
+        ])
+        .env(CHILD, dir.path())
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(9)
+    );
+    fs_err::remove_file(dir.path().join("faults.json")).unwrap();
+    block(async {
+        let host = SimHost::open(dir.path(), SimOptions::default()).unwrap();
+        // The third command had put the user into the first of two groups.
+        let groups = root(&*host, "id -nG demo").await.unwrap().text();
+        assert_eq!(groups, "demo adm sudo kvm\n");
+        let before = root(&*host, "dpkg-query -W -f=${db:Status-Status} jq")
+            .await
+            .unwrap();
+        assert_eq!(before.text(), "installed");
     });
 }

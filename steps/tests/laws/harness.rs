@@ -81,7 +81,7 @@ async fn carry_on(step: &Bound<'_>, before: &Before, first: u32) -> Result<(), F
         match step.apply(attempt, attempt == 1, before).await {
             Ok(_) => return Ok(()),
             Err(failure) if attempt < ATTEMPTS && failure.advice == RetryAdvice::Retry => {
-                attempt += 1
+                attempt += 1;
             }
             Err(failure) => return Err(failure),
         }
@@ -93,17 +93,17 @@ impl Law<'_> {
         self.scenario.name
     }
 
-    fn world(&self, machine: &Machine, tap: Option<&Points>) -> World {
+    fn world(machine: &Machine, tap: Option<&Points>) -> World {
         let tap = tap.map(|tap| Arc::new(tap.clone()) as Arc<_>);
         World::tapped(machine.clone(), tap)
     }
 
-    fn step<'w>(&self, world: &'w World) -> Box<Bound<'w>> {
+    fn step<'w>(&self, world: &'w World) -> Bound<'w> {
         world.step(self.scenario.kind, &self.scenario.inputs)
     }
 
     async fn resumes(&self, wreck: &Machine, first: u32, when: &str) {
-        let world = self.world(wreck, None);
+        let world = Self::world(wreck, None);
         let step = self.step(&world);
         let resumed = carry_on(&step, &self.before, first).await;
         resumed.unwrap_or_else(|failure| panic!("{when}: resume: {failure:?}"));
@@ -111,7 +111,7 @@ impl Law<'_> {
     }
 
     async fn rolls_back(&self, wreck: &Machine, when: &str) {
-        let world = self.world(wreck, None);
+        let world = Self::world(wreck, None);
         let step = self.step(&world);
         for attempt in [1, 2] {
             let undone = step.undo(attempt, &self.before).await;
@@ -123,7 +123,7 @@ impl Law<'_> {
     /// Dies at every point of apply; then resume equals apply, and undo equals before.
     async fn interrupted(&self) -> usize {
         let record = Points::record();
-        let world = self.world(&self.scenario.machine, Some(&record));
+        let world = Self::world(&self.scenario.machine, Some(&record));
         self.step(&world)
             .apply(1, false, &self.before)
             .await
@@ -131,7 +131,7 @@ impl Law<'_> {
         let points = record.seen();
         for point in &points {
             let tap = Points::die_at(point.index);
-            let world = self.world(&self.scenario.machine, Some(&tap));
+            let world = Self::world(&self.scenario.machine, Some(&tap));
             let step = self.step(&world);
             tokio::select! {
                 biased;
@@ -149,12 +149,12 @@ impl Law<'_> {
     /// Dies at every point of undo; then undo again equals before.
     async fn undo_interrupted(&self, applied: &Machine) -> usize {
         let record = Points::record();
-        let world = self.world(applied, Some(&record));
+        let world = Self::world(applied, Some(&record));
         self.step(&world).undo(1, &self.before).await.unwrap();
         let points = record.seen();
         for point in &points {
             let tap = Points::die_at(point.index);
-            let world = self.world(applied, Some(&tap));
+            let world = Self::world(applied, Some(&tap));
             let step = self.step(&world);
             tokio::select! {
                 biased;
@@ -169,7 +169,7 @@ impl Law<'_> {
 
     /// Every operation of apply fails once, in every way; a failure that says `Clean` has left nothing.
     async fn faulty(&self) -> usize {
-        let counter = self.world(&self.scenario.machine, None);
+        let counter = Self::world(&self.scenario.machine, None);
         self.step(&counter)
             .apply(1, false, &self.before)
             .await
@@ -188,7 +188,7 @@ impl Law<'_> {
         ];
         for nth in 1..=operations {
             for action in &actions {
-                let world = self.world(&self.scenario.machine, None);
+                let world = Self::world(&self.scenario.machine, None);
                 world.host.arm(Fault::nth("*", nth, action.clone()));
                 let step = self.step(&world);
                 let when = format!("{}: {action:?} at operation {nth}", self.name());

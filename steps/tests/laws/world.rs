@@ -38,14 +38,14 @@ impl World {
         self.host.canonical_state()
     }
 
-    pub(crate) fn step(&self, kind: &str, inputs: &Value) -> Box<Bound<'_>> {
+    pub(crate) fn step(&self, kind: &str, inputs: &Value) -> Bound<'_> {
         let host: Arc<dyn Host> = self.host.clone();
         let spec = spec(kind, inputs);
         let step = Catalogue::new(host).build(&spec, inputs.clone()).unwrap();
-        Box::new(Bound { step, world: self })
+        Bound { step, world: self }
     }
 
-    pub(crate) fn bind<K: Kind>(&self, kind: &K) -> Box<Bound<'_>> {
+    pub(crate) fn bind<K: Kind>(&self, kind: &K) -> Bound<'_> {
         self.step(K::NAME, &serde_json::to_value(kind).unwrap())
     }
 

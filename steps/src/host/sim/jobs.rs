@@ -1,44 +1,68 @@
 //! Detached jobs: commands that go on in virtual time whether wiab lives or not.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize as _;
 use wiab_engine::ports::{Cancel, Clock as _};
 
 use super::cmd::{self, Reply};
 use super::entity::{Job, JobEnd};
 use super::fault::Action;
 use super::perform::{FOR_EVER_MS, Op, lines_of};
-use super::state::{Change, Draft, Machine};
+use super::state::{Change, Draft, Entity as _, Machine};
 use super::{Inner, SimHost};
 use crate::host::{Cmd, HostError, JobId, JobState, LineSink, Output};
 
-/// When the next running job ends.
-pub(super) fn next_due_ms(machine: &Machine) -> u64 {
-    machine
-        .list::<Job>()
-        .into_iter()
-        .filter(|(_, job)| job.end == JobEnd::Running)
-        .map(|(_, job)| job.ends_ms)
-        .min()
-        .unwrap_or(u64::MAX)
+/// The jobs that run, by name, with the time at which each ends. Kept beside the machine, since most jobs have ended.
+#[derive(Debug, Default)]
+pub(super) struct Running(BTreeMap<String, u64>);
+
+impl Running {
+    /// Those of a machine.
+    pub(super) fn of(machine: &Machine) -> Self {
+        let jobs = machine.list::<Job>().into_iter();
+        let running = jobs.filter(|(_, job)| job.end == JobEnd::Running);
+        Self(running.map(|(name, job)| (name, job.ends_ms)).collect())
+    }
+
+    /// Follows changes of the machine.
+    pub(super) fn follow(&mut self, changes: &[Change]) {
+        for Change(key, value) in changes {
+            let Some(name) = key
+                .strip_prefix(Job::KIND)
+                .and_then(|rest| rest.strip_prefix(':'))
+            else {
+                continue;
+            };
+            let job = value
+                .as_ref()
+                .and_then(|value| Job::deserialize(value).ok());
+            match job.filter(|job| job.end == JobEnd::Running) {
+                Some(job) => drop(self.0.insert(name.to_owned(), job.ends_ms)),
+                None => drop(self.0.remove(name)),
+            }
+        }
+    }
+
+    /// The job that ends first, if it ends by `now_ms`.
+    fn due(&self, now_ms: u64) -> Option<String> {
+        let (name, ends_ms) = self.0.iter().min_by_key(|(_, ends_ms)| **ends_ms)?;
+        (*ends_ms <= now_ms).then(|| name.clone())
+    }
 }
 
 impl Inner {
     /// Brings the machine to `now_ms`; jobs that are due end, in the order of their time.
     pub(super) fn pass_time(&mut self, now_ms: u64) {
-        while self.next_due_ms <= now_ms && !self.copy {
-            let due = self
-                .machine
-                .list::<Job>()
-                .into_iter()
-                .filter(|(_, job)| job.end == JobEnd::Running)
-                .min_by_key(|(_, job)| job.ends_ms)
-                .filter(|(_, job)| job.ends_ms <= now_ms);
-            if let Some((name, job)) = due {
-                self.machine.now_ms = self.machine.now_ms.max(job.ends_ms);
-                let changes = self.end_of(&name, job, false);
-                // The store's failure shows at the next operation of wiab itself.
-                let _ = self.commit(changes);
-            }
-            self.next_due_ms = next_due_ms(&self.machine);
+        while let Some(name) = self.running.due(now_ms).filter(|_| !self.copy) {
+            let Some(job) = self.machine.get::<Job>(&name) else {
+                self.running = Running::of(&self.machine);
+                continue;
+            };
+            self.machine.now_ms = self.machine.now_ms.max(job.ends_ms);
+            let changes = self.end_of(&name, job, false);
+            // The store's failure shows at the next operation of wiab itself.
+            let _ = self.commit(changes);
         }
         self.machine.now_ms = self.machine.now_ms.max(now_ms);
     }
@@ -131,10 +155,8 @@ impl SimHost {
             cancel: None,
             line: None,
         })
-        .await?;
-        let mut inner = self.lock();
-        inner.next_due_ms = next_due_ms(&inner.machine);
-        Ok(())
+        .await
+        .map(drop)
     }
 
     pub(super) async fn state_of_job(&self, id: &JobId) -> Result<JobState, HostError> {
@@ -224,9 +246,7 @@ impl SimHost {
             return Ok(());
         };
         let changes = inner.end_of(name, job, true);
-        inner.commit(changes)?;
-        inner.next_due_ms = next_due_ms(&inner.machine);
-        Ok(())
+        inner.commit(changes)
     }
 
     pub(super) async fn forget_job(&self, id: &JobId) -> Result<(), HostError> {

@@ -31,7 +31,7 @@ pub use self::state::Machine;
 pub use self::store::SimError;
 
 use self::fault::Armed;
-use self::jobs::next_due_ms;
+use self::jobs::Running;
 use self::store::{Opened, Store};
 use super::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
 
@@ -81,7 +81,7 @@ pub(crate) struct Inner {
     store: Option<Store>,
     // Another process owns the directory: look, do not touch.
     copy: bool,
-    next_due_ms: u64,
+    running: Running,
 }
 
 impl fmt::Debug for SimHost {
@@ -139,7 +139,7 @@ impl SimHost {
             dead: AtomicBool::new(false),
             died: Notify::new(),
             inner: Mutex::new(Inner {
-                next_due_ms: next_due_ms(&machine),
+                running: Running::of(&machine),
                 machine,
                 store,
                 copy,

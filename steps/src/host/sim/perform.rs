@@ -30,6 +30,15 @@ pub(super) struct Op<'a> {
     pub(super) line: Option<LineSink<'a>>,
 }
 
+/// How wiab's life ends at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// In a test: nothing returns any more.
+    PowerOff,
+    /// For real.
+    Kill,
+}
+
 /// Answer and changes, computed from one version of the state.
 struct Planned {
     reply: Reply,
@@ -49,6 +58,7 @@ impl Inner {
                 why: "another process uses this simulated machine".to_owned(),
             });
         }
+        self.running.follow(&changes);
         self.machine.commit(&changes);
         self.record(changes)
     }
@@ -114,9 +124,11 @@ impl SimHost {
         };
         let mut pace = Pace::new(&planned.reply, took_ms, op);
         let first = self.wait(op, &mut pace, took_ms / 2).await;
-        if planned.half.is_some() && self.fate(op, operation, Phase::Halfway) == Fate::Die {
+        if planned.half.is_some()
+            && let Some(death) = self.fate(op, operation, Phase::Halfway)
+        {
             self.leave_half(op)?;
-            self.die().await;
+            self.die(death).await;
         }
         if let Err(error) = first {
             self.leave_half(op)?;
@@ -204,14 +216,15 @@ impl SimHost {
 
     /// Passes a point without changes of its own.
     pub(super) async fn pass(&self, op: &Op<'_>, operation: u64, phase: Phase) {
-        if self.fate(op, operation, phase) == Fate::Die {
-            self.die().await;
+        if let Some(death) = self.fate(op, operation, phase) {
+            self.die(death).await;
         }
     }
 
-    fn fate(&self, op: &Op<'_>, operation: u64, phase: Phase) -> Fate {
+    /// How this point ends, if it is an end.
+    fn fate(&self, op: &Op<'_>, operation: u64, phase: Phase) -> Option<Death> {
         if self.tap.is_none() && self.kill.is_none() {
-            return Fate::Continue;
+            return None;
         }
         let index = self.points.fetch_add(1, Ordering::SeqCst) + 1;
         let killed = match self.kill {
@@ -219,20 +232,23 @@ impl SimHost {
             Some((at, Some(wanted))) => at == operation && phase >= wanted,
             None => false,
         };
-        let Some(tap) = &self.tap else {
-            return if killed { Fate::Die } else { Fate::Continue };
-        };
-        let fate = tap.at(&Point {
-            index,
-            operation,
-            phase,
-            what: (op.what)(),
+        let fate = self.tap.as_ref().map_or(Fate::Continue, |tap| {
+            tap.at(&Point {
+                index,
+                operation,
+                phase,
+                what: (op.what)(),
+            })
         });
-        if killed { Fate::Die } else { fate }
+        match fate {
+            _ if killed => Some(Death::Kill),
+            Fate::Die => Some(Death::PowerOff),
+            Fate::Continue => None,
+        }
     }
 
-    async fn die(&self) {
-        if self.kill.is_some() && self.tap.is_none() {
+    async fn die(&self, death: Death) {
+        if death == Death::Kill {
             // The real thing: no destructor runs, no buffer is written.
             let _ = rustix::process::kill_process(
                 rustix::process::getpid(),

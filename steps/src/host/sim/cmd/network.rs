@@ -250,6 +250,8 @@ pub(crate) fn start(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
         &format!("net.ipv4.conf.{bridge}.forwarding"),
         &Sysctl("1".to_owned()),
     );
+    // As the real libvirt does for every network that forwards; it never turns it off again.
+    draft.put("net.ipv4.ip_forward", &Sysctl("1".to_owned()));
     Ok(())
 }
 
