@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Command, InFlight, Room, UNDO_RETRY, idle};
 use crate::outcome::{Outcome, RetryAdvice, UndoClass};
-use crate::state::{Index, RunState, StepRecord, StepState};
+use crate::state::{Index, RunState, StepRecord, StepState, acts_on_undo};
 
 pub(super) fn decide(state: &RunState, in_flight: &InFlight) -> Vec<Command> {
     let mut commands = Vec::new();
@@ -48,7 +48,7 @@ fn next<'a>(
 ) -> Option<Command> {
     let (spec, record) = state.at(at)?;
     match &record.state {
-        StepState::Unsettled { attempt } if !record.touched => {
+        StepState::Unsettled { attempt } if !record.touched && acts_on_undo(spec) => {
             return room.take(state, at).then_some(Command::Reconcile {
                 step: at,
                 attempt: *attempt,

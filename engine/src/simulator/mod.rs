@@ -61,6 +61,7 @@ fn cell(dice: &mut Dice, after: &[StepId]) -> Cell {
     }
     Cell {
         sort,
+        lasting: sort == Sort::Careful && dice.one_in(5),
         parts,
         original,
         foreign: original,
@@ -85,7 +86,13 @@ fn universe(seed: u64) -> Universe {
                 after.push(earlier.id.clone());
             }
         }
-        cells.insert(id.clone(), cell(&mut dice, &after));
+        let cell = cell(&mut dice, &after);
+        let undo = if cell.lasting {
+            UndoClass::NothingToUndo
+        } else {
+            UndoClass::Reversible
+        };
+        cells.insert(id.clone(), cell);
         let references: Vec<_> = after
             .iter()
             .map(|id| serde_json::json!({"$output": [id.as_str(), "value"]}))
@@ -101,7 +108,7 @@ fn universe(seed: u64) -> Universe {
             } else {
                 vec![]
             },
-            undo: UndoClass::Reversible,
+            undo,
             idempotent: true,
             retry: RetryPolicy {
                 attempts_max: 1 + dice.roll(3) as u32,
@@ -268,7 +275,7 @@ fn check(world: &World, universe: &Universe, goal: Goal) -> Result<(), String> {
             let first = &universe.cells[id];
             let right = match goal {
                 Goal::Forward => cell.complete() && (first.adopted || cell.foreign.is_none()),
-                Goal::Back => cell.face() == first.face(),
+                Goal::Back => cell.lasting || cell.face() == first.face(),
             };
             if !right {
                 return Err(format!("{id} ended as {cell:?}"));

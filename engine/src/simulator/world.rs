@@ -39,6 +39,8 @@ pub(super) enum Fault {
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     pub(super) sort: Sort,
+    /// Whether there is nothing to take back: like a wait for something, it matters only while the run goes on.
+    pub(super) lasting: bool,
     /// How many parts the effect has.
     pub(super) parts: u32,
     /// What stood here before the first run; `None` is nothing.
@@ -275,7 +277,7 @@ impl Step for CellStep {
                 self.breach("an adopted step was taken back");
             }
             let standing: Vec<StepId> = self.world.with(|inner| {
-                let ours = |cell: &Cell| !cell.adopted && !cell.empty();
+                let ours = |cell: &Cell| !cell.adopted && !cell.lasting && !cell.empty();
                 inner
                     .cells
                     .iter()

@@ -345,14 +345,15 @@ impl RunState {
         if self.direction == Direction::Forward || mutant::on(Mutant::UndoBeforeDependents) {
             return false;
         }
+        // An empty or irreversible effect does not keep what it stands on from being taken back.
+        let acts = acts_on_undo(spec);
         match &record.state {
-            // An unsettled step may be untouched as far as the journal knows, but a job may have begun: look first.
             StepState::Running { .. }
             | StepState::Undoing { .. }
-            | StepState::Unsettled { .. }
             | StepState::UndoFailed { .. }
             | StepState::UndoBackoff { .. } => true,
-            // An empty or irreversible effect does not keep what it stands on from being taken back.
+            // It may be untouched as far as the journal knows, but a job may have begun: look first.
+            StepState::Unsettled { .. } => acts,
             StepState::Pending
             | StepState::Reconciled { .. }
             | StepState::Failed { .. }
@@ -361,12 +362,7 @@ impl RunState {
             | StepState::Skipped
             | StepState::UndoUnsettled { .. }
             | StepState::Undone
-            | StepState::Left { .. } => match &spec.undo {
-                UndoClass::Reversible | UndoClass::Destructive { .. } => {
-                    stands(record) && self.in_scope(record)
-                }
-                UndoClass::NothingToUndo | UndoClass::Irreversible { .. } => false,
-            },
+            | StepState::Left { .. } => acts && stands(record) && self.in_scope(record),
         }
     }
 
@@ -434,6 +430,14 @@ impl RunState {
         ) {
             self.keep_data();
         }
+    }
+}
+
+/// Whether undo of such a step does anything.
+pub(crate) fn acts_on_undo(spec: &StepSpec) -> bool {
+    match &spec.undo {
+        UndoClass::Reversible | UndoClass::Destructive { .. } => true,
+        UndoClass::NothingToUndo | UndoClass::Irreversible { .. } => false,
     }
 }
 
