@@ -5,4 +5,7 @@ pub mod host;
 pub mod kind;
 pub mod kinds;
 pub mod lease;
+pub mod release;
 pub mod secrets;
+pub mod values;
+pub mod yaml;

@@ -13,3 +13,4 @@
 
 mod hosts;
 mod laws;
+mod values;

@@ -1,9 +1,11 @@
 //! The laws of every step kind, checked on the simulated machine.
 
 mod canary;
+mod chart_values;
 mod defects;
 mod harness;
 mod openssl;
+mod release_files;
 mod scenarios;
 mod sealed;
 mod secrets;

@@ -39,7 +39,7 @@ pub(crate) struct Scenario {
     pub(crate) undo_acts_alone: bool,
 }
 
-fn scenario<K: Kind>(
+pub(crate) fn scenario<K: Kind>(
     group: &'static str,
     name: &'static str,
     machine: &Machine,
@@ -293,6 +293,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
     all.extend(networks().await);
     all.extend(files().await);
+    all.extend(super::chart_values::all().await);
     all.extend(vms().await);
     all.extend(super::secrets::scenarios().await);
     all
