@@ -9,7 +9,7 @@ use wiab_engine::id::{RunId, StepId};
 use wiab_engine::installation::Installation;
 use wiab_engine::outcome::Outcome;
 use wiab_engine::plan::Plan;
-use wiab_engine::ports::NoSecrets;
+use wiab_engine::ports::{ProgressSink, Scrub, Tick};
 use wiab_engine::record::JournalLog;
 use wiab_engine::runner::{RunError, Runner, World};
 use wiab_engine::state::RunState;
@@ -79,6 +79,7 @@ impl Drive<'_> {
         )
         .map_err(|error| Problem::from_error(Code::Failure, "signals cannot be caught", &error))?;
         let leased = Leased::take(self.dirs, self.machine, sender).await?;
+        self.machine.learn().await;
         let world = World {
             steps: self.machine.steps(),
             clock: Arc::clone(&self.machine.clock),
@@ -88,8 +89,11 @@ impl Drive<'_> {
                 actor: App::actor(),
                 clock: Arc::clone(&self.machine.clock),
             }),
-            scrub: Arc::new(NoSecrets),
-            progress: Some(display.clone()),
+            scrub: self.machine.secrets.clone(),
+            progress: Some(Arc::new(Clean {
+                scrub: self.machine.secrets.clone(),
+                sink: display.clone(),
+            })),
             observer: Some(display.clone()),
         };
         let beats = tokio::spawn(beat(Arc::clone(&display)));
@@ -204,4 +208,23 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
         .enable_all()
         .build()
         .map_err(|error| Problem::from_error(Code::Failure, "no threads can be started", &error))
+}
+
+/// Progress without secrets: what a command says while it runs passes the same scrubber as what is kept of it.
+#[derive(Debug)]
+struct Clean {
+    scrub: Arc<dyn Scrub>,
+    sink: Arc<dyn ProgressSink>,
+}
+
+impl ProgressSink for Clean {
+    fn tick(&self, step: &StepId, tick: Tick) {
+        let clean = |text: &str| self.scrub.scrub(text).into_owned();
+        let tick = match tick {
+            Tick::Line(text) => Tick::Line(clean(&text)),
+            Tick::Stage(text) => Tick::Stage(clean(&text)),
+            tick @ Tick::Amount { .. } => tick,
+        };
+        self.sink.tick(step, tick);
+    }
 }

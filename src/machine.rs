@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use wiab_engine::ports::{Clock, NoSecrets, ProgressSink};
+use wiab_engine::ports::{Clock, ProgressSink};
 use wiab_engine::survey::Surveyor;
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
 use wiab_steps::host::local::{LocalHost, SystemClock};
 use wiab_steps::host::sim::{SimError, SimHost, SimOptions};
+use wiab_steps::secrets::{LearningHost, Scrubber};
 
 use crate::app::App;
 use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::exit::Code;
 use crate::problem::Problem;
+use crate::setup;
 
 /// Most probes of a survey at once.
 const PROBES_MAX: usize = 16;
@@ -25,6 +27,9 @@ pub(crate) struct Machine {
     pub(crate) host: Arc<dyn Host>,
     /// Its time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Knows the installation's secrets, also those made meanwhile.
+    pub(crate) secrets: Arc<Scrubber>,
+    sealed: String,
 }
 
 impl Machine {
@@ -39,12 +44,33 @@ impl Machine {
             let sim = SimHost::open(&dirs.sim(), options)
                 .map_err(|error| sim_problem(app, dirs, &error))?;
             let clock = Arc::new(sim.clock());
-            return Ok(Self { host: sim, clock });
+            return Self::with_secrets(config, sim, clock);
         }
+        let host = Arc::new(LocalHost::new(dirs.home.join("jobs")));
+        Self::with_secrets(config, host, Arc::new(SystemClock::new()))
+    }
+
+    fn with_secrets(
+        config: &Config,
+        host: Arc<dyn Host>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Problem> {
+        let sealed = setup::sealed_path(config)?;
+        let secrets = Arc::new(Scrubber::default());
+        let host = LearningHost::new(host, Arc::clone(&secrets), &sealed);
         Ok(Self {
-            host: Arc::new(LocalHost::new(dirs.home.join("jobs"))),
-            clock: Arc::new(SystemClock::new()),
+            host: Arc::new(host),
+            clock,
+            secrets,
+            sealed,
         })
+    }
+
+    /// Learns the secrets that exist already. A set that cannot be read teaches nothing; the step that needs it says why.
+    pub(crate) async fn learn(&self) {
+        if let Err(error) = self.secrets.load(self.host.as_ref(), &self.sealed).await {
+            tracing::warn!(%error, "the installation's secrets are not known yet");
+        }
     }
 
     /// Builds steps on it.
@@ -57,7 +83,7 @@ impl Machine {
         Surveyor {
             steps: self.steps(),
             clock: Arc::clone(&self.clock),
-            scrub: Arc::new(NoSecrets),
+            scrub: self.secrets.clone(),
             progress,
             width: PROBES_MAX,
         }

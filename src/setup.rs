@@ -34,6 +34,11 @@ pub(crate) fn plan(config: &Config) -> Result<Plan, Problem> {
     Ok(plan)
 }
 
+/// Where the installation's secrets lie on the machine.
+pub(crate) fn sealed_path(config: &Config) -> Result<String, Problem> {
+    Ok(settings(config)?.sealed_path())
+}
+
 fn settings(config: &Config) -> Result<Settings, Problem> {
     let mut document = Map::new();
     for (path, value, _) in config.all() {

@@ -58,6 +58,11 @@ impl Settings {
             None => format!("/home/{}/wire-server-deploy", self.user),
         }
     }
+
+    /// The file that holds the installation's secrets, the only one that does.
+    pub fn sealed_path(&self) -> String {
+        format!("{}/.wiab/secrets.toml", self.deploy_dir())
+    }
 }
 
 /// The plans.

@@ -18,11 +18,13 @@ use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
 use wiab_steps::kinds::qcow2_overlay::Qcow2Overlay;
+use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
 use wiab_steps::kinds::ssh_host_keys::SshHostKeys;
 use wiab_steps::kinds::ssh_keypair::SshKeypair;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 use wiab_steps::kinds::vm_ready::VmReady;
+use wiab_steps::secrets::Form;
 
 use crate::check::Problem;
 use crate::machines::{Machine, Role};
@@ -153,6 +155,7 @@ impl<'a> Staging<'a> {
         let forward = self.forward();
         let packages = self.packages(&forward);
         let dirs = self.dirs();
+        self.secrets(&dirs);
         let network = self.network(packages.as_ref(), &forward);
         let key = SshKeypair {
             path: self.in_deploy("ssh/id_ed25519"),
@@ -247,6 +250,7 @@ impl<'a> Staging<'a> {
             ("/ansible", 0o755),
             ("/ansible/inventory", 0o755),
             ("/ansible/inventory/offline", 0o755),
+            ("/.wiab", 0o700),
             ("/ssh", 0o700),
             ("/ssh/host", 0o700),
             ("/nocloud", 0o700),
@@ -259,6 +263,31 @@ impl<'a> Staging<'a> {
             dirs.push(Dir { path, mode: 0o700 });
         }
         self.plan.add("host.dirs", &[], &Dirs { dirs, root: false })
+    }
+
+    /// Values that an earlier installation by hand already uses are adopted.
+    fn secrets(&mut self, dirs: &Handle<Dirs>) {
+        let file = |path: &str, form: Form| AdoptFile {
+            path: self.in_deploy(path),
+            form,
+        };
+        let wire_server = Form::WireServer {
+            sms: false,
+            background_worker_postgresql: false,
+        };
+        let sealed = SecretsSealed {
+            path: self.settings.sealed_path(),
+            adopt: vec![
+                file(
+                    "ansible/inventory/offline/group_vars/all/secrets.yaml",
+                    Form::Ansible,
+                ),
+                file("values/wire-server/secrets.yaml", wire_server),
+                file("values/coturn/secrets.yaml", Form::Coturn),
+            ],
+            cluster: None,
+        };
+        self.plan.add("sec.generate", &[dirs], &sealed);
     }
 
     /// Libvirt's own directory comes with its package; another one is made.

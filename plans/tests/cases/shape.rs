@@ -65,6 +65,7 @@ fn the_plan_has_these_steps() {
         "inv.write",
         "net.default-removed",
         "net.wirebox",
+        "sec.generate",
         "ssh.key",
         "ssh.known-hosts",
     ]
