@@ -368,6 +368,7 @@ impl Runner {
                 .clone()
                 .filter(|_| !(mode == Mode::Attempt && mutant::on(Mutant::RecapturesOnResume))),
             touched: record.touched,
+            redo: record.redo,
             timeout_ms: spec.timeout_ms,
             log: Arc::clone(&self.world.log),
             scrub: Arc::clone(&self.world.scrub),

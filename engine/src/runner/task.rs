@@ -58,6 +58,8 @@ pub(super) struct Work {
     pub(super) cx: StepCx,
     pub(super) before: Option<Before>,
     pub(super) touched: bool,
+    /// Apply even if the probe is satisfied.
+    pub(super) redo: bool,
     pub(super) timeout_ms: u64,
     pub(super) log: Arc<dyn RunLog>,
     pub(super) scrub: Arc<dyn Scrub>,
@@ -144,7 +146,7 @@ async fn perform(work: &Work) -> Result<Answer, Failure> {
 
 async fn attempt(work: &Work, step: &dyn Step) -> Result<Answer, Failure> {
     let found = match step.probe(&work.cx).await? {
-        Probe::Satisfied(receipt) => {
+        Probe::Satisfied(receipt) if !work.redo => {
             let how = if work.touched {
                 How::Changed
             } else {
@@ -152,7 +154,7 @@ async fn attempt(work: &Work, step: &dyn Step) -> Result<Answer, Failure> {
             };
             return Ok(Answer::Succeeded(how, receipt));
         }
-        Probe::Unknown { .. } | Probe::Running => {
+        Probe::Satisfied(_) | Probe::Unknown { .. } | Probe::Running => {
             let before = work.before.clone().unwrap_or(Before::Nothing);
             return Ok(Answer::Succeeded(
                 How::Changed,

@@ -233,6 +233,7 @@ impl RunState {
             if edited && revised.on_edited == OnEdited::Redo && record.state.is_done() {
                 record.state = StepState::Pending;
                 record.done_at = 0;
+                record.redo = true;
             }
             record.retired = false;
             records.push(record);
@@ -300,6 +301,7 @@ impl RunState {
                         How::Adopted => record.touched |= mutant::on(Mutant::AdoptedStepUndone),
                         How::Changed | How::Accepted => record.touched = true,
                     }
+                    record.redo = false;
                     record.took_ms = event.took_ms;
                     record.receipt = Some(event.receipt.clone());
                     record.state = StepState::Succeeded { how: event.how };
@@ -431,11 +433,7 @@ impl RunState {
                 record.before.get_or_insert(Before::Nothing);
                 record.state = StepState::Succeeded { how: How::Accepted };
             }
-            Verdict::Skip if unwinding => {
-                record.state = StepState::Left {
-                    why: "skipped by decision".to_owned(),
-                };
-            }
+            // Skipped, not left: a later rollback must not ask again.
             Verdict::Skip => record.state = StepState::Skipped,
             Verdict::Abandon => {}
         });

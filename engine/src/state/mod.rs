@@ -177,9 +177,10 @@ impl RunState {
             .cloned()
     }
 
-    /// Whether anything this run changed still stands.
+    /// Whether anything this run changed still stands, or may stand.
     pub fn has_standing(&self) -> bool {
-        !self.standing.is_empty()
+        let doubtful = |at: &Index| self.records.get(*at).is_some_and(StepRecord::is_doubtful);
+        !self.standing.is_empty() || self.live.iter().any(doubtful)
     }
 
     /// Whether another process may take the run up.

@@ -128,6 +128,10 @@ impl StepState {
 }
 
 /// Everything the fold keeps about a step.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that hold independently of each other and of the state"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepRecord {
     /// Where it stands.
@@ -150,6 +154,8 @@ pub struct StepRecord {
     pub took_ms: u64,
     /// Position at which it became done; orders rollback to a step.
     pub done_at: u64,
+    /// Whether the operator wants it run again although it was finished: its probe alone does not settle it.
+    pub redo: bool,
     /// Whether a changed plan no longer has this step (it is only kept to be taken back).
     pub retired: bool,
 }
@@ -167,8 +173,19 @@ impl StepRecord {
             undo_tries: 0,
             took_ms: 0,
             done_at: 0,
+            redo: false,
             retired: false,
         }
+    }
+
+    /// Whether an attempt without outcome may have changed the host although the journal knows of no effect: a step without
+    /// a probe begins its effect right after its intent.
+    pub fn is_doubtful(&self) -> bool {
+        let open = matches!(
+            self.state,
+            StepState::Running { .. } | StepState::Unsettled { .. } | StepState::Reconciled { .. }
+        );
+        open && !self.touched
     }
 
     pub(crate) fn fail(&mut self, attempt: u32, failure: &Failure) {
