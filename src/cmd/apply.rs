@@ -27,10 +27,15 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
     let mut flags = flags(args);
     let saved = args.plan_file.as_deref().map(SavedPlan::read).transpose()?;
     if let Some(saved) = &saved {
-        flags.push(("host", saved.host.clone(), "the saved plan"));
-        flags.push(("name", saved.installation.clone(), "the saved plan"));
+        // The file names the host; a --host that says otherwise is refused below.
+        if app.global.host.is_none() {
+            flags.push(("host", saved.host.clone(), "the saved plan"));
+        }
     }
     let config = app.config(&flags)?;
+    if let Some(saved) = &saved {
+        saved.belongs(config.text("name"), config.text("host"))?;
+    }
     let plan = match &saved {
         Some(saved) => saved.plan.clone(),
         None => setup::plan(&config)?,

@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use crate::screen::{count, event, journal, status};
 use crate::store::{self, Store};
 use crate::ui::printer::JSON_SCHEMA;
+use crate::ui::style::harmless;
 
 /// Runs a verb.
 pub(crate) fn run(app: &App, command: &JournalCommand) -> Result<Code, Problem> {
@@ -164,7 +165,7 @@ fn check(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
             .seq
             .map_or_else(String::new, |seq| format!(", event {seq}"));
         app.printer
-            .line(&format!("  {}{seq}: {}", finding.place, finding.what));
+            .line(&format!("  {}{seq}: {}", finding.place, harmless(&finding.what)));
     }
     if report.ok() {
         app.printer.line("nothing is wrong");
@@ -257,7 +258,7 @@ fn rebuild(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
             .line(&format!("  events {first} to {last} are in no copy"));
     }
     for line in &report.damaged_lines {
-        app.printer.line(&format!("  left out: {line}"));
+        app.printer.line(&format!("  left out: {}", harmless(line)));
     }
     if let Some(kept) = &report.kept {
         app.printer

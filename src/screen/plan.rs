@@ -128,8 +128,8 @@ pub(crate) fn lines(style: Style, view: &PlanView<'_>) -> Vec<String> {
     let mut lines = vec![format!(
         "{} · {} · on {} · {} · digest {}",
         style.bold("wiab plan"),
-        view.plan.name,
-        view.host,
+        harmless(&view.plan.name),
+        harmless(view.host),
         count(view.plan.steps.len(), "step"),
         view.plan.digest_short(),
     )];
@@ -189,7 +189,7 @@ fn row(style: Style, view: &PlanView<'_>, step: &StepSpec, (ids, texts): (usize,
         style.glyph(mark),
         pad(step.id.as_str(), ids),
         pad(&cut(&text_of(view, step), COLUMN_MAX), texts),
-        style.faint(&format!("undo: {undo}{loses}")),
+        style.faint(&harmless(&format!("undo: {undo}{loses}"))),
     )
 }
 
@@ -237,7 +237,7 @@ fn foot(style: Style, view: &PlanView<'_>) -> Vec<String> {
     let no_return = view
         .no_return()
         .map_or("none".to_owned(), |step| match &step.undo {
-            UndoClass::Irreversible { why } => format!("{} ({why})", step.id),
+            UndoClass::Irreversible { why } => format!("{} ({})", step.id, harmless(why)),
             _ => step.id.to_string(),
         });
     lines.push(format!(

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::config::env::Environment;
 use crate::exit::Code;
 use crate::problem::Problem;
-use crate::ui::style::{ColorChoice, Style};
+use crate::ui::style::{ColorChoice, Style, harmless};
 
 /// Version of the JSON output: a new minor only adds, a new major changes.
 pub(crate) const JSON_SCHEMA: &str = "1.0";
@@ -139,8 +139,9 @@ impl Printer {
     /// A warning.
     pub(crate) fn warn(&self, text: &str) {
         self.important(&format!(
-            "{} {text}",
-            self.err.marked(crate::ui::style::Mark::Changed, "warning:")
+            "{} {}",
+            self.err.marked(crate::ui::style::Mark::Changed, "warning:"),
+            harmless(text)
         ));
     }
 
