@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use wiab_journal::{Batch, Entry, Frame, Journal, JournalError, Render};
 
 use crate::codec::{self, CodecError};
@@ -32,20 +31,12 @@ impl RunLog for JournalLog {
         Box::pin(async move {
             let batch = batch(self.run, self.clock.wall_ms(), &self.actor, &events)
                 .map_err(|error| lost(&error))?;
-            let (done, durable) = oneshot::channel();
-            self.journal.submit(
-                batch,
-                Box::new(move |result| {
-                    // The runner waits below, unless it was dropped.
-                    let _gone = done.send(result);
-                }),
-            );
-            match durable.await {
-                Ok(result) => result.map(|_| ()).map_err(|error| lost(&error)),
-                Err(_) => Err(LogError {
-                    why: "its writer is gone".to_owned(),
-                }),
-            }
+            // On this thread: handing the batch to another one and waking up again costs as much as the sync, and nothing
+            // can be decided before it is durable anyway.
+            self.journal
+                .append(batch)
+                .map(drop)
+                .map_err(|error| lost(&error))
         })
     }
 
