@@ -164,8 +164,11 @@ fn check(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
         let seq = finding
             .seq
             .map_or_else(String::new, |seq| format!(", event {seq}"));
-        app.printer
-            .line(&format!("  {}{seq}: {}", finding.place, harmless(&finding.what)));
+        app.printer.line(&format!(
+            "  {}{seq}: {}",
+            finding.place,
+            harmless(&finding.what)
+        ));
     }
     if report.ok() {
         app.printer.line("nothing is wrong");
