@@ -42,7 +42,8 @@ fn a_result_that_cannot_be_written_is_an_error() {
         let done = site.run_into("/dev/full", args);
         assert_eq!(done.code, 74, "{args:?}: {done:#?}");
         assert!(
-            done.stderr.contains("error: the output cannot be written: "),
+            done.stderr
+                .contains("error: the output cannot be written: "),
             "{done:#?}"
         );
     }
