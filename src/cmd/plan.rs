@@ -38,7 +38,7 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
         app.printer
             .lines(&diff_screen::diff(app.printer.out_style(), step, finding));
         app.printer.json(&serde_json::json!({
-            "schema": crate::ui::printer::JSON_SCHEMA, "step": step.id, "finding": finding,
+            "type": "diff", "schema": crate::ui::printer::JSON_SCHEMA, "step": step.id, "finding": finding,
         }));
         return Ok(Code::Ok);
     }

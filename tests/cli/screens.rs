@@ -36,6 +36,31 @@ fn quiet_hides_the_plan_and_columns_bound_it() {
 }
 
 #[test]
+fn each_json_document_says_what_it_is() {
+    let site = Site::with(CHAIN);
+    site.ok(&["apply", "--yes"]);
+    let cases: &[(&[&str], &str)] = &[
+        (&["journal", "list"], "runs"),
+        (&["journal", "log", "latest"], "events"),
+        (&["journal", "log", "latest", "site.a"], "events"),
+        (&["journal", "show", "latest"], "events"),
+        (&["journal", "verify"], "verify"),
+        (&["status"], "run"),
+        (&["graph"], "graph"),
+        (&["config", "show"], "config"),
+        (&["plan"], "plan"),
+        (&["plan", "--diff", "site.a"], "diff"),
+        (&["help", "json"], "help"),
+    ];
+    for (args, want) in cases {
+        let done = site.ok(&[args, &["--json"][..]].concat());
+        let document: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(document["type"], *want, "{args:?}");
+        assert_eq!(document["schema"], "1.0", "{args:?}");
+    }
+}
+
+#[test]
 fn a_result_that_cannot_be_written_is_an_error() {
     let site = Site::with(CHAIN);
     for args in [&["plan"][..], &["config", "show"], &["graph", "--json"]] {
