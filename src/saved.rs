@@ -127,7 +127,10 @@ impl SavedPlan {
         }
         let own = env!("CARGO_PKG_VERSION");
         if self.wiab != own {
-            return Err(format!("was made by wiab {}, this is wiab {own}", self.wiab));
+            return Err(format!(
+                "was made by wiab {}, this is wiab {own}",
+                self.wiab
+            ));
         }
         Ok(())
     }
@@ -182,7 +185,10 @@ mod tests {
         let mut older = saved();
         older.wiab = "0.0.1".into();
         older.digest = older.seal().unwrap();
-        let want = format!("was made by wiab 0.0.1, this is wiab {}", env!("CARGO_PKG_VERSION"));
+        let want = format!(
+            "was made by wiab 0.0.1, this is wiab {}",
+            env!("CARGO_PKG_VERSION")
+        );
         assert_eq!(older.fits(), Err(want));
     }
 

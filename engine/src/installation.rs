@@ -214,7 +214,8 @@ fn fate(spec: &StepSpec, record: &StepRecord) -> Fate {
         return Fate::Skipped;
     }
     // What an earlier rollback left is tried again; what was accepted counts only if this run touched it.
-    if !record.touched || record.state == StepState::Undone {
+    let nothing = !record.touched && !record.is_doubtful();
+    if nothing || record.state == StepState::Undone {
         return Fate::Nothing;
     }
     match spec.undo {

@@ -90,7 +90,8 @@ pub(crate) fn follow(
         (Some(problem), _) => Err(problem),
         (None, Ok(())) => Ok(()),
         (None, Err(JournalError::Live { what })) => {
-            app.printer.note(&format!("nothing more to follow: {}", harmless(&what)));
+            app.printer
+                .note(&format!("nothing more to follow: {}", harmless(&what)));
             Ok(())
         }
         (None, Err(error)) => Err(store::problem(&error, &app.suffix())),

@@ -111,10 +111,7 @@ fn total(undo: &[UndoLine<'_>], wipe_data: bool) -> String {
             "kept because undo loses data",
         ),
         (number(Fate::CannotUndo), "cannot be undone"),
-        (
-            number(Fate::Adopted) + number(Fate::Skipped),
-            "left alone",
-        ),
+        (number(Fate::Adopted) + number(Fate::Skipped), "left alone"),
     ];
     for (number, words) in rest {
         if number > 0 {

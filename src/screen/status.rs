@@ -112,6 +112,7 @@ pub(crate) fn json(view: &RunView<'_>) -> Value {
         .collect();
     let mut document = summary(view);
     if let Some(map) = document.as_object_mut() {
+        map.insert("type".to_owned(), "run".into());
         map.insert("schema".to_owned(), JSON_SCHEMA.into());
         map.insert("steps".to_owned(), steps.into());
         let parked: Vec<Value> = state
