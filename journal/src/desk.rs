@@ -40,6 +40,16 @@ struct Bench {
     reserve: Option<Reserve>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// Takes no more jobs.
+    Closed,
+    /// The background thread is gone.
+    Ended,
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -47,10 +57,7 @@ struct State {
     copies: VecDeque<Vec<Frame>>,
     copying: bool,
     committing: bool,
-    /// Takes no more jobs.
-    closed: bool,
-    /// The background thread is gone.
-    ended: bool,
+    phase: Phase,
     /// The background thread sleeps and was not woken yet.
     idle: bool,
     /// Threads that wait for `turn`.
@@ -101,10 +108,10 @@ impl Desk {
         }
         let most = self.shared.options.queue_batches.max(1);
         let mut state = self.lock();
-        while state.jobs.len() >= most && !state.closed {
+        while state.jobs.len() >= most && state.phase == Phase::Open {
             state = self.wait_turn(state);
         }
-        if state.closed {
+        if state.phase != Phase::Open {
             drop(state);
             job.finish(Err(JournalError::Closed));
             return None;
@@ -178,7 +185,7 @@ impl Desk {
     /// Wakes who has something to do now, and nobody else: every wake-up is a system call.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let someone = state.waiting > 0;
-        let due = !state.copies.is_empty() || !state.jobs.is_empty() || state.closed;
+        let due = !state.copies.is_empty() || !state.jobs.is_empty() || state.phase != Phase::Open;
         let background = due && std::mem::take(&mut state.idle);
         drop(state);
         if someone {
@@ -205,7 +212,7 @@ impl Desk {
                 done.copying = false;
                 self.wake(done);
                 state = self.lock();
-            } else if state.closed && state.jobs.is_empty() && !state.committing {
+            } else if state.phase != Phase::Open && state.jobs.is_empty() && !state.committing {
                 break;
             } else {
                 state.idle = true;
@@ -223,7 +230,7 @@ impl Desk {
     /// Waits until the copies hold everything that was queued before.
     pub(crate) fn settle(&self) {
         let mut state = self.lock();
-        while !state.ended
+        while state.phase != Phase::Ended
             && (state.committing
                 || state.copying
                 || !state.jobs.is_empty()
@@ -236,7 +243,9 @@ impl Desk {
     /// Takes no more jobs; the background thread ends when the queue is done.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closed;
+        }
         self.wake(state);
     }
 }
@@ -264,8 +273,7 @@ struct End<'d>(&'d Desk);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.closed = true;
-        state.ended = true;
+        state.phase = Phase::Ended;
         let jobs = std::mem::take(&mut state.jobs);
         drop(state);
         for job in jobs {
