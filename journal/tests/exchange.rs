@@ -260,8 +260,8 @@ fn recovery_takes_from_the_old_database_what_no_copy_holds() {
     journal.close().expect("close");
     std::fs::remove_dir_all(dir.path().join("db")).expect("remove");
     copy_tree(old.path(), &dir.path().join("db"));
-    std::fs::remove_file(copy(&frames[3])).expect("remove");
     assert!(Journal::open(dir.path(), options()).is_err());
+    std::fs::remove_file(copy(&frames[3])).expect("remove");
 
     let report = recover::recover(dir.path(), options()).expect("recover");
     assert_eq!((report.frames, report.from_database), (6, 1));
