@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wiab_journal::{Batch, Entry, Frame, Journal, JournalError, Render};
+use wiab_journal::{Batch, Entry, Frame, Hash, Journal, JournalError, Render};
 
 use crate::codec::{self, CodecError};
 use crate::event::{Event, Evidence, Recorded};
@@ -152,5 +152,17 @@ impl Render for EventRender {
         codec::decode(kind, body)
             .map(|event| codec::to_json(&event))
             .map_err(|error| lost(&error).why)
+    }
+
+    fn outputs(&self, kind: u16, body: &[u8]) -> Vec<Hash> {
+        // A body that cannot be read is told by `body`.
+        let evidence = match codec::decode(kind, body) {
+            Ok(Event::StepSucceeded(event)) => event.evidence,
+            Ok(Event::StepFailed(event)) => event.evidence,
+            Ok(Event::UndoSucceeded(event)) => event.evidence,
+            Ok(Event::UndoFailed(event)) => event.evidence,
+            Ok(_) | Err(_) => None,
+        };
+        evidence.map(|evidence| evidence.hash).into_iter().collect()
     }
 }

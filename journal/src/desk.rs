@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::copy::Copies;
 use crate::error::JournalError;
@@ -21,6 +22,9 @@ const GROUP_BATCHES_MAX: usize = 256;
 const GROUP_BYTES_MAX: usize = 256 << 10;
 /// Groups whose copies may be outstanding; with more, committing waits for the copies.
 const COPY_GROUPS_MAX: usize = 64;
+/// After writing copies the background thread looks for more by itself after so many milliseconds: waking it after
+/// every append would cost each a system call and a processor's attention.
+const LINGER_MS: u64 = 20;
 
 /// Where jobs queue and are committed, by one thread at a time.
 pub(crate) struct Desk {
@@ -40,6 +44,27 @@ struct Bench {
     reserve: Option<Reserve>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// Takes no more jobs.
+    Closed,
+    /// The background thread is gone.
+    Ended,
+}
+
+/// What the background thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Background {
+    #[default]
+    Awake,
+    /// Sleeps for a moment, then looks by itself.
+    Lingers,
+    /// Sleeps until it is woken.
+    Sleeps,
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -47,12 +72,12 @@ struct State {
     copies: VecDeque<Vec<Frame>>,
     copying: bool,
     committing: bool,
-    /// Takes no more jobs.
-    closed: bool,
-    /// The background thread is gone.
-    ended: bool,
-    /// The background thread sleeps and was not woken yet.
-    idle: bool,
+    phase: Phase,
+    background: Background,
+    /// Threads that wait for the copies.
+    settling: usize,
+    /// Whether the last group had several batches: then more are likely to come at once.
+    crowd: bool,
     /// Threads that wait for `turn`.
     waiting: usize,
 }
@@ -72,6 +97,7 @@ impl State {
             bytes += job.bytes();
             group.push(job);
         }
+        self.crowd = group.len() > 1;
         (group, bytes)
     }
 }
@@ -101,10 +127,10 @@ impl Desk {
         }
         let most = self.shared.options.queue_batches.max(1);
         let mut state = self.lock();
-        while state.jobs.len() >= most && !state.closed {
+        while state.jobs.len() >= most && state.phase == Phase::Open {
             state = self.wait_turn(state);
         }
-        if state.closed {
+        if state.phase != Phase::Open {
             drop(state);
             job.finish(Err(JournalError::Closed));
             return None;
@@ -128,6 +154,10 @@ impl Desk {
             let _ = sender.send(result);
         }));
         let mut state = self.push(job);
+        if state.take_if(|state| state.crowd).is_some() {
+            // Those who were acknowledged just now come back at once; together they need one sync.
+            std::thread::yield_now();
+        }
         loop {
             match receiver.try_recv() {
                 Ok(result) => return result,
@@ -178,8 +208,18 @@ impl Desk {
     /// Wakes who has something to do now, and nobody else: every wake-up is a system call.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let someone = state.waiting > 0;
-        let due = !state.copies.is_empty() || !state.jobs.is_empty() || state.closed;
-        let background = due && std::mem::take(&mut state.idle);
+        let urgent = !state.jobs.is_empty()
+            || state.phase != Phase::Open
+            || (state.settling > 0 && !state.copies.is_empty())
+            || state.copies.len() >= COPY_GROUPS_MAX / 2;
+        let background = match state.background {
+            Background::Awake => false,
+            Background::Lingers => urgent,
+            Background::Sleeps => urgent || !state.copies.is_empty(),
+        };
+        if background {
+            state.background = Background::Awake;
+        }
         drop(state);
         if someone {
             self.turn.notify_all();
@@ -193,11 +233,13 @@ impl Desk {
     pub(crate) fn serve(&self) {
         let _end = End(self);
         let mut copies = Copies::new(self.shared.layout.clone());
+        let mut busy = false;
         let mut state = self.lock();
         loop {
             if state.may_commit() {
                 state = self.commit(state);
             } else if let Some(frames) = state.copies.pop_front() {
+                busy = true;
                 state.copying = true;
                 drop(state);
                 copies.append(&frames, &self.shared.options);
@@ -205,15 +247,20 @@ impl Desk {
                 done.copying = false;
                 self.wake(done);
                 state = self.lock();
-            } else if state.closed && state.jobs.is_empty() && !state.committing {
+            } else if state.phase != Phase::Open && state.jobs.is_empty() && !state.committing {
                 break;
+            } else if std::mem::take(&mut busy) {
+                state.background = Background::Lingers;
+                let linger = Duration::from_millis(LINGER_MS);
+                let lingers = |state: &mut State| state.background == Background::Lingers;
+                let waited = self.work.wait_timeout_while(state, linger, lingers);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                state.background = Background::Awake;
             } else {
-                state.idle = true;
-                state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                state.idle = false;
+                state.background = Background::Sleeps;
+                let sleeps = |state: &mut State| state.background == Background::Sleeps;
+                let waited = self.work.wait_while(state, sleeps);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
             }
         }
         drop(state);
@@ -223,7 +270,10 @@ impl Desk {
     /// Waits until the copies hold everything that was queued before.
     pub(crate) fn settle(&self) {
         let mut state = self.lock();
-        while !state.ended
+        state.settling += 1;
+        self.wake(state);
+        state = self.lock();
+        while state.phase != Phase::Ended
             && (state.committing
                 || state.copying
                 || !state.jobs.is_empty()
@@ -231,12 +281,15 @@ impl Desk {
         {
             state = self.wait_turn(state);
         }
+        state.settling -= 1;
     }
 
     /// Takes no more jobs; the background thread ends when the queue is done.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closed;
+        }
         self.wake(state);
     }
 }
@@ -264,8 +317,7 @@ struct End<'d>(&'d Desk);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.closed = true;
-        state.ended = true;
+        state.phase = Phase::Ended;
         let jobs = std::mem::take(&mut state.jobs);
         drop(state);
         for job in jobs {

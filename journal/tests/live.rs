@@ -152,3 +152,24 @@ fn a_long_path_is_no_obstacle() {
     drop(server);
     assert!(!deep.join("live.sock").exists());
 }
+
+#[test]
+fn a_server_ends_when_its_socket_was_removed_or_replaced() {
+    for replace in [false, true] {
+        let dir = scratch();
+        let socket = dir.path().join("live.sock");
+        let (journal, server) = serve(dir.path());
+        std::fs::remove_file(&socket).expect("remove");
+        let other = replace.then(|| UnixListener::bind(&socket).expect("bind"));
+        let (ended, end) = mpsc::channel();
+        let dropping = std::thread::spawn(move || {
+            drop(server);
+            ended.send(()).expect("told");
+        });
+        // Only a deadlock waits this long.
+        end.recv_timeout(Duration::from_mins(1)).expect("it ends");
+        dropping.join().expect("dropped");
+        assert_eq!(socket.exists(), other.is_some());
+        journal.close().expect("close");
+    }
+}
