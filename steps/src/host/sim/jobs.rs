@@ -61,7 +61,7 @@ impl Inner {
             };
             self.machine.now_ms = self.machine.now_ms.max(job.ends_ms);
             let changes = self.end_of(&name, job, false);
-            if self.commit(changes).is_err() {
+            if self.commit(&changes).is_err() {
                 // The store's failure shows at the next operation of wiab itself; the job is due again then.
                 break;
             }
@@ -251,7 +251,7 @@ impl SimHost {
             return Ok(());
         };
         let changes = inner.end_of(name, job, true);
-        inner.commit(changes)
+        inner.commit(&changes)
     }
 
     pub(super) async fn forget_job(&self, id: &JobId) -> Result<(), HostError> {

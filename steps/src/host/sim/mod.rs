@@ -210,7 +210,7 @@ impl SimHost {
         let before = inner.machine.clone();
         let after = change(before.clone());
         let changes = before.changes_to(&after);
-        inner.commit(changes)
+        inner.commit(&changes)
     }
 
     /// The state at the present virtual time: due jobs have ended.

@@ -49,7 +49,7 @@ struct Planned {
 
 impl Inner {
     /// Takes changes and records them.
-    pub(super) fn commit(&mut self, changes: Vec<Change>) -> Result<(), HostError> {
+    pub(super) fn commit(&mut self, changes: &[Change]) -> Result<(), HostError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -59,10 +59,10 @@ impl Inner {
             });
         }
         // Recorded first: what cannot be recorded has not happened.
-        self.record(&changes)?;
-        self.running.follow(&changes);
-        self.marks.follow(&changes);
-        self.machine.commit(&changes);
+        self.record(changes)?;
+        self.running.follow(changes);
+        self.marks.follow(changes);
+        self.machine.commit(changes);
         if let Some(store) = &mut self.store {
             store.fold(&self.machine);
         }
@@ -181,7 +181,7 @@ impl SimHost {
         if planned.version != inner.machine.version {
             planned = plan_in(&inner, op)?;
         }
-        inner.commit(planned.changes.clone())?;
+        inner.commit(&planned.changes)?;
         Ok(planned)
     }
 
@@ -189,7 +189,7 @@ impl SimHost {
     fn leave_half(&self, op: &Op<'_>) -> Result<(), HostError> {
         let mut inner = self.lock();
         let planned = plan_in(&inner, op)?;
-        inner.commit(planned.half.unwrap_or_default())
+        inner.commit(&planned.half.unwrap_or_default())
     }
 
     /// Waits a part of an operation's time, streaming its lines.
