@@ -165,6 +165,12 @@ impl App {
             .unwrap_or(100)
     }
 
+    /// The width that a plain text should keep to; `None` when stdout is a pipe or file and nothing says otherwise.
+    pub(crate) fn width_if_known(&self) -> Option<usize> {
+        let wanted = self.env.get("COLUMNS").is_some() || std::io::stdout().is_terminal();
+        wanted.then(|| self.width())
+    }
+
     /// The options that must be repeated so that a suggested command means the same installation.
     pub(crate) fn suffix(&self) -> String {
         let mut text = String::new();

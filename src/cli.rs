@@ -40,7 +40,7 @@ pub(crate) struct Global {
     /// Read this file instead of ./wiab.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Set a configuration key, such as `--set vms.scale=0.1`
+    /// Set a configuration key, such as `--set run.width=2`
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
     /// Keep journal and runs here
@@ -61,7 +61,7 @@ pub(crate) struct Global {
     /// Say less: -q errors and results only, -qq nothing
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) quiet: u8,
-    /// Say more: -v shows every line of the commands that run
+    /// Say more: -v shows every line of the commands that run, -vv also the debug log
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
     /// Never ask; fail where a question would be needed
@@ -146,6 +146,9 @@ pub(crate) struct ApplyArgs {
     /// What a step's final failure leads to
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "resume")]
     pub(crate) on_failure: Option<OnFailureArg>,
+    /// Begin a new run although the newest one broke off in the middle of a step
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) new_run: bool,
     /// Let the first failure stop independent branches, too
     #[arg(long, conflicts_with = "resume")]
     pub(crate) fail_fast: bool,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 
 use crate::app::App;
 use crate::exit::Code;
@@ -11,6 +12,8 @@ use crate::problem::Problem;
 
 /// What is logged unless `WIAB_LOG` says otherwise.
 const FILTER: &str = "debug,sled=warn";
+/// From so many `-v` on the log is shown on stderr, too.
+const VERBOSE_SHOWN: u8 = 2;
 
 /// Begins the log in `dir`; a second call in one process goes on with the first file.
 pub(crate) fn start(app: &App, dir: &Path) -> Result<(), Problem> {
@@ -30,10 +33,16 @@ pub(crate) fn start(app: &App, dir: &Path) -> Result<(), Problem> {
             Problem::from_error(Code::JournalIo, "the debug log cannot be written", &error)
                 .hint("make room, or choose another state directory with --state-dir")
         })?;
+    let file = Mutex::new(file);
+    let writer = if app.global.verbose >= VERBOSE_SHOWN {
+        BoxMakeWriter::new(file.and(std::io::stderr))
+    } else {
+        BoxMakeWriter::new(file)
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .with_writer(Mutex::new(file))
+        .with_writer(writer)
         .finish();
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         tracing::debug!(dir = %dir.display(), "the log goes on here");

@@ -124,7 +124,9 @@ impl Code {
             Self::BadPlan => "the plan is wrong, stale, or differs from the run to resume",
             Self::Unreachable => "the host cannot be reached",
             Self::Bug => "a bug in wiab; a crash report was written",
-            Self::JournalIo => "the journal or the state directory cannot be read or written",
+            Self::JournalIo => {
+                "the journal or the state directory cannot be read or written, or stdout cannot"
+            }
             Self::Locked => "another run holds this installation",
             Self::Denied => "a permission is missing on the host",
             Self::BadConfig => "the configuration is missing or wrong",

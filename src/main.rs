@@ -58,7 +58,18 @@ fn main() -> ExitCode {
         // The hook has written the report and said so.
         Err(_) => Code::Bug,
     };
-    ExitCode::from(code.number())
+    ExitCode::from(written(&app, code).number())
+}
+
+/// A result that could not be written is none; the outcome of a run that did not succeed says more, though.
+fn written(app: &App, code: Code) -> Code {
+    match app.printer.output_problem() {
+        Some(problem) if matches!(code, Code::Ok | Code::Changes) => {
+            app.printer.problem(&problem);
+            problem.code
+        }
+        Some(_) | None => code,
+    }
 }
 
 /// What clap has to say: help and version on stdout with 0, mistakes on stderr with 64 instead of clap's 2.
@@ -67,6 +78,11 @@ fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Code::Ok,
         _ => Code::Usage,
     };
-    let _gone = error.print();
+    let code = match error.print() {
+        Err(failed) if code == Code::Ok && failed.kind() != std::io::ErrorKind::BrokenPipe => {
+            Code::JournalIo
+        }
+        Err(_) | Ok(()) => code,
+    };
     ExitCode::from(code.number())
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::exit::Code;
+use crate::ui::style::harmless;
 
 /// What went wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +50,11 @@ impl Problem {
 
     /// The lines for the terminal, without colour.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("error: {}", self.cause)];
-        lines.extend(self.detail.iter().cloned());
+        let mut lines = vec![format!("error: {}", harmless(&self.cause))];
+        lines.extend(self.detail.iter().map(|line| harmless(line)));
         for (index, line) in self.remedy.iter().enumerate() {
             let lead = if index == 0 { "hint: " } else { "      " };
-            lines.push(format!("{lead}{line}"));
+            lines.push(format!("{lead}{}", harmless(line)));
         }
         lines
     }

@@ -173,6 +173,8 @@ pub enum Fate {
     UndoLosesData,
     /// It stays: there is no way back.
     CannotUndo,
+    /// It was skipped by decision: its effect, if any, is left alone.
+    Skipped,
     /// It was found as wanted and is left alone.
     Adopted,
     /// It left nothing to take back.
@@ -208,7 +210,12 @@ fn fate(spec: &StepSpec, record: &StepRecord) -> Fate {
     if matches!(record.state, StepState::Succeeded { how: How::Adopted }) {
         return Fate::Adopted;
     }
-    if !record.touched || record.state == StepState::Undone {
+    if record.state == StepState::Skipped {
+        return Fate::Skipped;
+    }
+    // What an earlier rollback left is tried again; what was accepted counts only if this run touched it.
+    let nothing = !record.touched && !record.is_doubtful();
+    if nothing || record.state == StepState::Undone {
         return Fate::Nothing;
     }
     match spec.undo {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-use wiab_journal::{Batch, Entry, Frame, Journal, JournalError, Render};
+use wiab_journal::{Batch, Entry, Frame, Hash, Journal, JournalError, Render};
 
 use crate::codec::{self, CodecError};
 use crate::event::{Event, Evidence, Recorded};
@@ -32,20 +31,12 @@ impl RunLog for JournalLog {
         Box::pin(async move {
             let batch = batch(self.run, self.clock.wall_ms(), &self.actor, &events)
                 .map_err(|error| lost(&error))?;
-            let (done, durable) = oneshot::channel();
-            self.journal.submit(
-                batch,
-                Box::new(move |result| {
-                    // The runner waits below, unless it was dropped.
-                    let _gone = done.send(result);
-                }),
-            );
-            match durable.await {
-                Ok(result) => result.map(|_| ()).map_err(|error| lost(&error)),
-                Err(_) => Err(LogError {
-                    why: "its writer is gone".to_owned(),
-                }),
-            }
+            // On this thread: handing the batch to another one and waking up again costs as much as the sync, and nothing
+            // can be decided before it is durable anyway.
+            self.journal
+                .append(batch)
+                .map(drop)
+                .map_err(|error| lost(&error))
         })
     }
 
@@ -161,5 +152,17 @@ impl Render for EventRender {
         codec::decode(kind, body)
             .map(|event| codec::to_json(&event))
             .map_err(|error| lost(&error).why)
+    }
+
+    fn outputs(&self, kind: u16, body: &[u8]) -> Vec<Hash> {
+        // A body that cannot be read is told by `body`.
+        let evidence = match codec::decode(kind, body) {
+            Ok(Event::StepSucceeded(event)) => event.evidence,
+            Ok(Event::StepFailed(event)) => event.evidence,
+            Ok(Event::UndoSucceeded(event)) => event.evidence,
+            Ok(Event::UndoFailed(event)) => event.evidence,
+            Ok(_) | Err(_) => None,
+        };
+        evidence.map(|evidence| evidence.hash).into_iter().collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -76,19 +76,42 @@ pub(crate) fn parse(line: &[u8]) -> Result<Frame, String> {
     struct Exact {
         frame: String,
     }
-    let split = line.len().checked_sub(SUM_MARK.len() + SUM_DIGITS + 2);
-    let (summed, rest) = split
-        .and_then(|at| line.split_at_checked(at))
-        .ok_or("the line is too short")?;
-    let expected = [SUM_MARK, sum(summed).as_bytes(), b"\"}"].concat();
-    if rest != expected {
-        return Err("the line does not match its checksum".to_owned());
-    }
+    checksum(line)?;
     let exact: Exact = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let bytes = BASE64
         .decode(exact.frame)
         .map_err(|error| error.to_string())?;
     Frame::decode(&bytes).map_err(|error| error.to_string())
+}
+
+/// Checks a line's own checksum.
+fn checksum(line: &[u8]) -> Result<(), String> {
+    let split = line.len().checked_sub(SUM_MARK.len() + SUM_DIGITS + 2);
+    let (summed, rest) = split
+        .and_then(|at| line.split_at_checked(at))
+        .ok_or("the line is too short")?;
+    let expected = [SUM_MARK, sum(summed).as_bytes(), b"\"}"].concat();
+    if rest == expected {
+        Ok(())
+    } else {
+        Err("the line does not match its checksum".to_owned())
+    }
+}
+
+/// Whether a copy has so many lines and each matches its checksum.
+pub(crate) fn intact(path: &Path, lines: u64) -> Result<bool, JournalError> {
+    let fail = |error| JournalError::io(path, error);
+    let mut reader = std::io::BufReader::new(File::open(path).map_err(fail)?);
+    let mut line = Vec::new();
+    let mut found = 0;
+    while reader.read_until(b'\n', &mut line).map_err(fail)? > 0 {
+        if line.pop() != Some(b'\n') || checksum(&line).is_err() {
+            return Ok(false);
+        }
+        line.clear();
+        found += 1;
+    }
+    Ok(found == lines)
 }
 
 /// Writes the copies while the journal runs. A copy that fails is left alone until the next opening repairs it: the

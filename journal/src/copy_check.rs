@@ -107,6 +107,9 @@ pub(crate) fn check_all(
         if !complete && access == Access::Write {
             repaired.push(repair(&path, &tail, options, store, state)?);
         }
+        if access == Access::Write && !crate::copy::intact(&path, state.summary.frames)? {
+            repaired.push(renew(&path, options, store, state)?);
+        }
         known.insert(path);
     }
     for path in layout.copies()? {
@@ -162,6 +165,22 @@ fn check_tail(
         last.seq,
         format!("run {name}: database and copy hold different events"),
     )
+}
+
+/// Writes a copy with damaged or missing lines anew from the record; the damaged file is kept beside it.
+fn renew(
+    path: &Path,
+    options: &Options,
+    store: &Store,
+    state: &RunState,
+) -> Result<String, JournalError> {
+    let kept = path.with_extension("jsonl.damaged");
+    fs_err::rename(path, &kept).map_err(|error| JournalError::io(path, error))?;
+    repair(path, &Tail::default(), options, store, state)?;
+    let name = options.run_name(&state.summary.run);
+    Ok(format!(
+        "run {name}: its copy was damaged and is written anew; the damaged one is kept as events.jsonl.damaged"
+    ))
 }
 
 /// Cuts off what is not intact at the end, then appends what is missing. Returns what was done.

@@ -36,6 +36,14 @@ pub enum JournalError {
         /// What is wrong, with the run where it is known.
         what: String,
     },
+    /// There is nothing to recover.
+    #[error(
+        "the database in {} is intact: there is nothing to recover and nothing was changed; the next command that writes renews damaged copies from it", path.display()
+    )]
+    Healthy {
+        /// The state directory.
+        path: PathBuf,
+    },
     /// Too little room on the disk to write safely.
     #[error("{free_bytes} bytes are free at {}, the journal needs {need_bytes}; make room and try again", path.display())]
     NoSpace {

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::blobs::Blobs;
 use crate::bundle;
 use crate::catalog::{Catalog, Head, RunSummary};
+use crate::desk::Desk;
 use crate::error::JournalError;
 use crate::layout::Layout;
 use crate::opening::{Access, Opened, Opening, open};
@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::shared::Shared;
 use crate::store::Store;
 use crate::types::{Batch, Frame, RunKey};
-use crate::writer::{self, Done, Job};
+use crate::writer::Job;
 
 /// Where a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,13 @@ pub struct Appended {
     pub last_seq: u64,
 }
 
-/// The open journal. Clones are cheap and share everything; one writer thread serves them all.
+/// The open journal. Clones are cheap and share everything; one background thread serves them all.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    jobs: RwLock<Option<SyncSender<Job>>>,
+    desk: Arc<Desk>,
     store: Mutex<Option<Arc<Store>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -50,89 +50,51 @@ impl Journal {
     /// Opens the journal in `dir`, creating it when there is none, and verifies all of it.
     pub fn open(dir: &Path, options: Options) -> Result<Self, JournalError> {
         let layout = Layout::new(dir, &options);
-        let (jobs, queue) = sync_channel(options.queue_batches.max(1));
-        let (opened, result) = sync_channel(1);
-        // The writer opens the database itself, so that one thread does all of the journal's writing.
-        let body = move || {
-            let Opened {
-                store,
-                catalog,
-                opening,
-            } = match open(&layout, &options, Access::Write) {
-                Ok(opened) => opened,
-                Err(error) => return drop(opened.send(Err(error))),
-            };
-            let shared = Arc::new(Shared::new(layout, options, catalog, opening));
-            if opened
-                .send(Ok((Arc::clone(&shared), Arc::clone(&store))))
-                .is_ok()
-            {
-                writer::run(&queue, &store, &shared);
-            }
-        };
+        let Opened {
+            store,
+            catalog,
+            opening,
+        } = open(&layout, &options, Access::Write)?;
+        let shared = Arc::new(Shared::new(layout, options, catalog, opening));
+        let desk = Arc::new(Desk::new(Arc::clone(&shared), Arc::clone(&store)));
+        let serving = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(body);
+            .spawn(move || serving.serve());
         let thread = thread.map_err(|error| JournalError::io(dir, error))?;
-        let gave_up = |_| JournalError::Poisoned {
-            why: "the writer thread ended while opening".to_owned(),
-        };
-        let (shared, store) = result.recv().map_err(gave_up)??;
         Ok(Self(Arc::new(Inner {
             shared,
-            jobs: RwLock::new(Some(jobs)),
+            desk,
             store: Mutex::new(Some(store)),
             thread: Mutex::new(Some(thread)),
         })))
     }
 
-    /// Hands a batch to the writer. `done` is called on the writer's thread when the batch is durable, or with the
-    /// reason why it is not; it must be quick and must not append. Blocks only while the queue is full.
+    /// Hands a batch over. `done` is called on the thread that commits, the background thread or one that appends, when
+    /// the batch is durable, or with the reason why it is not; it must be quick and must neither append nor close.
+    /// Blocks only while the queue is full.
     pub fn submit(
         &self,
         batch: Batch,
         done: Box<dyn FnOnce(Result<Appended, JournalError>) + Send>,
     ) {
-        self.send(Job::Append(batch, done));
+        self.0.desk.submit(Job::Append(batch, done));
     }
 
-    /// Appends a batch and waits until it is durable.
+    /// Appends a batch and returns when it is durable; it is committed on this thread, together with what is queued,
+    /// unless another thread has taken it already.
     pub fn append(&self, batch: Batch) -> Result<Appended, JournalError> {
-        self.wait(|done| Job::Append(batch, done))
+        self.0.desk.run(|done| Job::Append(batch, done))
     }
 
     /// Appends one of the journal's own events.
     pub(crate) fn append_own(&self, kind: u16, body: Vec<u8>) -> Result<Appended, JournalError> {
-        self.wait(|done| Job::Own(kind, body, done))
+        self.0.desk.run(|done| Job::Own(kind, body, done))
     }
 
-    fn wait(&self, job: impl FnOnce(Done) -> Job) -> Result<Appended, JournalError> {
-        let (sender, receiver) = sync_channel(1);
-        self.send(job(Box::new(move |result| {
-            // The receiver waits below, always.
-            let _ = sender.send(result);
-        })));
-        receiver.recv().unwrap_or(Err(JournalError::Closed))
-    }
-
-    fn send(&self, job: Job) {
-        if let Some(why) = self.0.shared.poison.get() {
-            return job.finish(Err(JournalError::Poisoned { why: why.clone() }));
-        }
-        let jobs = self
-            .0
-            .jobs
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match jobs {
-            Some(jobs) => {
-                if let Err(refused) = jobs.send(job) {
-                    refused.0.finish(Err(JournalError::Closed));
-                }
-            }
-            None => job.finish(Err(JournalError::Closed)),
-        }
+    /// Waits until the readable copies hold everything appended so far. They follow the acknowledgement by a moment.
+    pub fn settle(&self) {
+        self.0.desk.settle();
     }
 
     /// What opening did and found.
@@ -197,19 +159,16 @@ impl Journal {
 
 impl Inner {
     fn shut(&self) {
-        self.jobs
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.desk.close();
         let thread = self
             .thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        // The last handle may be dropped inside a callback, on the writer's own thread.
+        // The last handle may be dropped inside a callback, on that thread itself.
         let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the journal's writer thread panicked");
+            tracing::error!("the journal's background thread panicked");
         }
         self.store
             .lock()

@@ -3,7 +3,7 @@
 //! The journal knows no event types: a frame's body is bytes with a kind number. What renders them for
 //! `events.jsonl` is given at opening.
 //!
-//! The record is one sled database with one writer thread ([`Journal`]). Beside it stand derived, readable copies
+//! The record is one sled database with one holder ([`Journal`]). Beside it stand derived, readable copies
 //! (`events.jsonl` per run) and content-addressed blobs. [`Reader`] reads whichever of database, live socket and
 //! copies is there. `docs/journal-format.md` describes all bytes.
 
@@ -14,6 +14,7 @@ mod codec;
 mod copy;
 mod copy_check;
 mod database;
+mod desk;
 mod error;
 pub mod frame;
 mod journal;

@@ -84,7 +84,7 @@ pub(crate) fn open(
         create(layout, options)?;
         opening.created = true;
     }
-    let store = Store::open(&layout.db(), lock)?;
+    let store = Store::open(&layout.db(), Some(lock))?;
     let catalog = store.scan(options)?;
     if access == Access::Write {
         store.remove_orphans(catalog.head_seq)?;

@@ -1,4 +1,4 @@
-//! Rebuilding the database from the copies, when sled cannot open it or it has lost events.
+//! Rebuilding the database from the copies and from what is left of it, when it is damaged or has lost events.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,13 @@ use crate::copy;
 use crate::database::build;
 use crate::error::JournalError;
 use crate::frame::ZERO_HASH;
-use crate::layout::{Layout, entries, rename_durably, write_atomic};
+use crate::layout::{Layout, entries, rename_durably, sync_tree, write_atomic};
 use crate::lock::Lock;
+use crate::opening::{Access, open};
 use crate::options::Options;
 use crate::own::{NO_RUN, RECOVERED, Recovered};
 use crate::scan::Part;
-
+use crate::store::Store;
 use crate::types::{Frame, Hash, RunKey};
 
 /// What recovery did.
@@ -21,7 +22,9 @@ use crate::types::{Frame, Hash, RunKey};
 pub struct RecoverReport {
     /// Events in the new database, without the one that records the recovery.
     pub frames: u64,
-    /// First and last number of each stretch of events that no copy holds.
+    /// Those among them that no copy holds and the old database does.
+    pub from_database: u64,
+    /// First and last number of each stretch of events that neither a copy nor the old database holds.
     pub missing: Vec<(u64, u64)>,
     /// Damaged lines, as path and line with the reason. The damaged files are kept beside the new ones.
     pub damaged_lines: Vec<String>,
@@ -44,6 +47,7 @@ pub fn recover(dir: &Path, options: Options) -> Result<RecoverReport, JournalErr
             path: dir.to_owned(),
         });
     }
+    refuse_healthy(&layout, &options)?;
     let _lock = Lock::take(&layout.lock(), &options, false)?;
     layout.check_space(options.space_min_bytes)?;
     if layout.db_recovering().is_dir() {
@@ -69,15 +73,17 @@ pub fn recover(dir: &Path, options: Options) -> Result<RecoverReport, JournalErr
             damaged_copies.push(path);
         }
     }
+    let from_database = add_stored(&mut frames, &layout, &options);
     if frames.is_empty() {
         return Err(JournalError::Corrupt {
             seq: 1,
-            what: "no copy holds an intact event".to_owned(),
+            what: "neither a copy nor the old database holds an intact event".to_owned(),
         });
     }
     let kept = kept_name(&layout)?;
     let report = RecoverReport {
         frames: u64::try_from(frames.len()).unwrap_or(u64::MAX),
+        from_database,
         missing: gaps(&frames),
         damaged_lines,
         kept: layout.db().is_dir().then(|| kept.clone()),
@@ -89,6 +95,7 @@ pub fn recover(dir: &Path, options: Options) -> Result<RecoverReport, JournalErr
         &layout.db_recovering(),
         rows.chain(std::iter::once((frame.seq, bytes))),
     )?;
+    read_back(&layout, &frame, &options)?;
     if report.kept.is_some() {
         rename_durably(&layout.db(), &kept, dir)?;
     }
@@ -99,6 +106,68 @@ pub fn recover(dir: &Path, options: Options) -> Result<RecoverReport, JournalErr
         renew_copy(&path, &frames, &options)?;
     }
     Ok(report)
+}
+
+/// An intact database is never replaced. Whether it is, opening says.
+fn refuse_healthy(layout: &Layout, options: &Options) -> Result<(), JournalError> {
+    match open(layout, options, Access::Read) {
+        Ok(_) => Err(JournalError::Healthy {
+            path: layout.dir.clone(),
+        }),
+        // Damage can show as a file that is missing or too short; trouble with reading shows again later.
+        Err(JournalError::Corrupt { .. } | JournalError::Sled { .. } | JournalError::Io { .. }) => {
+            Ok(())
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Adds the intact events of the old database that no copy holds; returns their number. When both together are no
+/// chain, the copies alone are taken.
+fn add_stored(frames: &mut BTreeMap<u64, Frame>, layout: &Layout, options: &Options) -> u64 {
+    if !layout.db().is_dir() {
+        return 0;
+    }
+    let store = match Store::open(&layout.db(), None) {
+        Ok(store) => store,
+        Err(error) => {
+            tracing::debug!(error = error.chain(), "the old database cannot be read");
+            return 0;
+        }
+    };
+    let mut merged = frames.clone();
+    for row in store.frames(0, u64::MAX) {
+        // What follows an unreadable row cannot be reached.
+        let Ok((seq, bytes)) = row else { break };
+        if let Some(frame) = Frame::decode(&bytes).ok().filter(|frame| frame.seq == seq) {
+            merged.entry(seq).or_insert(frame);
+        }
+    }
+    let added = merged.len().saturating_sub(frames.len());
+    let mut part = Part::new(options.run_dir_name);
+    let chained = merged
+        .values()
+        .all(|frame| part.push(frame.seq, &frame.encode()).is_ok());
+    if !chained {
+        return 0;
+    }
+    *frames = merged;
+    u64::try_from(added).unwrap_or(u64::MAX)
+}
+
+/// Reads the new database in full before the old one is moved away.
+fn read_back(layout: &Layout, last: &Frame, options: &Options) -> Result<(), JournalError> {
+    let path = layout.db_recovering();
+    let catalog = Store::open(&path, None)?.scan(options)?;
+    if catalog.head_hash != last.hash {
+        let what =
+            "the rebuilt database does not hold what was written; the old one was left alone";
+        return Err(JournalError::Corrupt {
+            seq: last.seq,
+            what: what.to_owned(),
+        });
+    }
+    sync_tree(&path)
 }
 
 /// A free name for the old database.

@@ -1,6 +1,6 @@
 //! What the parts of an open journal share.
 
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::blobs::Blobs;
@@ -47,26 +47,45 @@ impl Shared {
 /// Wakes those who wait for something new.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    beats: Mutex<u64>,
+    state: Mutex<Beats>,
     wake: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Beats {
+    count: u64,
+    waiting: usize,
+}
+
 impl Pulse {
+    fn lock(&self) -> MutexGuard<'_, Beats> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn beat(&self) {
-        *self.beats.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.wake.notify_all();
+        let mut beats = self.lock();
+        beats.count += 1;
+        let waiting = beats.waiting;
+        drop(beats);
+        // Waking nobody would cost a system call per append.
+        if waiting > 0 {
+            self.wake.notify_all();
+        }
     }
 
     pub(crate) fn count(&self) -> u64 {
-        *self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().count
     }
 
     /// Waits until there were more than `seen` beats, or for `wait`. Returns the count.
     pub(crate) fn after(&self, seen: u64, wait: Duration) -> u64 {
-        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut beats = self.lock();
+        beats.waiting += 1;
         let waited = self
             .wake
-            .wait_timeout_while(beats, wait, |beats| *beats <= seen);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+            .wait_timeout_while(beats, wait, |beats| beats.count <= seen);
+        let mut beats = waited.unwrap_or_else(PoisonError::into_inner).0;
+        beats.waiting -= 1;
+        beats.count
     }
 }

@@ -24,11 +24,12 @@ pub(crate) struct Store {
     db: sled::Db,
     file: File,
     // Released last: fields drop in order.
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 impl Store {
-    pub(crate) fn open(path: &Path, lock: Lock) -> Result<Self, JournalError> {
+    /// Opens a database. `lock` is released with it; without one the caller holds it.
+    pub(crate) fn open(path: &Path, lock: Option<Lock>) -> Result<Self, JournalError> {
         let (db, file) = open_sled(path)?;
         // sled has written its snapshot and wiped the rest of its last segment: settle that before the first append.
         file.sync_data()

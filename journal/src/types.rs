@@ -61,4 +61,8 @@ pub trait Render: Send + Sync + fmt::Debug {
     fn name(&self, kind: u16) -> Option<&'static str>;
     /// The body as JSON; an error text if it cannot be read.
     fn body(&self, kind: u16, body: &[u8]) -> Result<serde_json::Value, String>;
+    /// The blobs of captured output that the body names; verification misses them when they are gone.
+    fn outputs(&self, _kind: u16, _body: &[u8]) -> Vec<Hash> {
+        Vec::new()
+    }
 }

@@ -1,6 +1,6 @@
 //! Holding everything against everything: database, copies, blobs, imported runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::bundle;
@@ -8,9 +8,17 @@ use crate::copy;
 use crate::error::JournalError;
 use crate::layout::entries;
 use crate::options::Options;
+use crate::own::NO_RUN;
 use crate::reader::{Reader, Source};
-use crate::text::unhex;
+use crate::text::{hex, unhex};
 use crate::types::{Hash, RunKey};
+
+/// The place of findings about the database.
+const DATABASE: &str = "database";
+/// What becomes of a damaged copy while the database is intact.
+const RENEWED: &str = "; the next command that writes renews it from the database";
+const RENEWED_WHEN_REMOVED: &str =
+    "; remove the copy, and the next command that writes renews it from the database";
 
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +56,13 @@ impl VerifyReport {
         self.findings.is_empty()
     }
 
+    /// Whether the database itself is damaged: only then is there something to recover.
+    pub fn database_damaged(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.place == DATABASE)
+    }
+
     fn find(
         &mut self,
         place: &str,
@@ -80,13 +95,14 @@ pub fn verify(dir: &Path, options: Options) -> Result<VerifyReport, JournalError
         other => other?,
     };
     if let Source::Copy { why } = reader.source() {
-        report.find("database", None, None, why.clone());
+        report.find(DATABASE, None, None, why.clone());
     } else {
         report.frames = reader.opening().frames;
     }
     report.runs = u64::try_from(reader.runs().len()).unwrap_or(u64::MAX);
     check_copies(&reader, &mut report)?;
     check_blobs(&reader, &mut report)?;
+    check_outputs(&reader, &mut report)?;
     for run in reader.runs().iter().filter(|run| run.imported) {
         report.imported += 1;
         let place = format!("imported run {}", reader.run_name(&run.run));
@@ -125,6 +141,11 @@ fn check_copies(reader: &Reader, report: &mut VerifyReport) -> Result<(), Journa
             record.insert(frame.seq, (frame.run, frame.hash));
         }
     }
+    let (renewed, removed) = if recorded {
+        (RENEWED, RENEWED_WHEN_REMOVED)
+    } else {
+        ("", "")
+    };
     let layout = &reader.shared().layout;
     for path in layout.copies()? {
         let place = path
@@ -138,7 +159,7 @@ fn check_copies(reader: &Reader, report: &mut VerifyReport) -> Result<(), Journa
             let frame = match line {
                 Ok(frame) => frame,
                 Err((number, why)) => {
-                    report.find(&place, None, None, format!("line {number}: {why}"));
+                    report.find(&place, None, None, format!("line {number}: {why}{renewed}"));
                     before = None;
                     continue;
                 }
@@ -151,23 +172,34 @@ fn check_copies(reader: &Reader, report: &mut VerifyReport) -> Result<(), Journa
                     &place,
                     seq,
                     run,
-                    "the line does not continue the one before it",
+                    format!("the line does not continue the one before it{removed}"),
                 );
             }
             before = Some((frame.run_seq, frame.hash));
             if layout.copy(&frame.run) != path {
-                report.find(&place, seq, run, "the event belongs to another run");
+                report.find(
+                    &place,
+                    seq,
+                    run,
+                    format!("the event belongs to another run{removed}"),
+                );
             }
             if recorded && record.remove(&frame.seq) != Some((frame.run, frame.hash)) {
                 report.find(
                     &place,
                     seq,
                     run,
-                    "the event is not in the database, or stands here twice",
+                    format!("the event is not in the database, or stands here twice{removed}"),
                 );
             }
         }
     }
+    missing_lines(reader, record, report);
+    Ok(())
+}
+
+/// The events that stand in no copy.
+fn missing_lines(reader: &Reader, record: HashMap<u64, (RunKey, Hash)>, report: &mut VerifyReport) {
     let mut missing: Vec<_> = record.into_iter().collect();
     missing.sort_unstable();
     for (seq, (run, _)) in missing {
@@ -176,10 +208,9 @@ fn check_copies(reader: &Reader, report: &mut VerifyReport) -> Result<(), Journa
             &format!("runs/{name}"),
             Some(seq),
             Some(run),
-            "the event is not in the copy",
+            format!("the event is not in the copy{RENEWED}"),
         );
     }
-    Ok(())
 }
 
 /// Each file in `out/` against its name.
@@ -208,6 +239,31 @@ fn check_blobs(reader: &Reader, report: &mut VerifyReport) -> Result<(), Journal
                 Some(Err(error)) => report.find(&place, None, None, error.chain()),
                 None if name.starts_with('.') => {}
                 None => report.find(&place, None, None, "the file is no blob"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each blob that an event names must be there; what it holds was checked with all the others.
+fn check_outputs(reader: &Reader, report: &mut VerifyReport) -> Result<(), JournalError> {
+    let stored: HashSet<Hash> = reader.blobs().names()?.into_iter().collect();
+    let show = &reader.shared().options.render;
+    for frame in reader.frames(1) {
+        let frame = frame?;
+        if frame.run == NO_RUN {
+            continue;
+        }
+        for hash in show.outputs(frame.kind, &frame.body) {
+            if !stored.contains(&hash) {
+                let name = hex(&hash);
+                let fan = name.get(..2).unwrap_or_default();
+                report.find(
+                    &format!("out/{fan}/{name}"),
+                    Some(frame.seq),
+                    Some(frame.run),
+                    "the captured output that the event names is missing",
+                );
             }
         }
     }

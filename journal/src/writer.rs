@@ -1,23 +1,16 @@
-//! The one thread that writes: it drains the queue, makes all of it durable with one sync, then acknowledges.
+//! Committing a group: chained behind the head, made durable with one sync, then acknowledged.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
-use std::sync::mpsc::Receiver;
 
-use crate::copy::Copies;
 use crate::error::JournalError;
 use crate::frame::{ACTOR_BYTES_MAX, BODY_BYTES_MAX};
 use crate::journal::Appended;
 use crate::own::{NO_RUN, OWN_KIND_MAX};
-use crate::reserve::Reserve;
 use crate::shared::Shared;
 use crate::store::Store;
 use crate::types::{Batch, Entry, Frame, Hash, RunKey};
 
-/// Most batches in one group.
-const GROUP_BATCHES_MAX: usize = 256;
-/// A group is closed when it has this many bytes of bodies.
-const GROUP_BYTES_MAX: usize = 256 << 10;
 /// Most events in one batch.
 const BATCH_ENTRIES_MAX: usize = 4096;
 
@@ -40,7 +33,8 @@ impl Job {
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of bodies.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Append(batch, _) => batch.entries.iter().map(|entry| entry.body.len()).sum(),
             Self::Own(_, body, _) => body.len(),
@@ -54,37 +48,6 @@ struct Group {
     frames: Vec<Frame>,
     rows: Vec<(u64, Vec<u8>)>,
     waiting: Vec<(Appended, Done)>,
-}
-
-/// Serves the queue until every sender is gone. After the first error everything is refused with it.
-pub(crate) fn run(queue: &Receiver<Job>, store: &Store, shared: &Shared) {
-    let mut copies = Copies::new(shared.layout.clone());
-    let mut reserve = shared
-        .options
-        .reserve
-        .then(|| store.file().ok())
-        .flatten()
-        .map(Reserve::new);
-    while let Ok(first) = queue.recv() {
-        let mut jobs = vec![first];
-        let mut bytes = jobs.iter().map(Job::bytes).sum::<usize>();
-        while jobs.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(job) = queue.try_recv() else { break };
-            bytes += job.bytes();
-            jobs.push(job);
-        }
-        if let Some(why) = shared.poison.get() {
-            for job in jobs {
-                job.finish(Err(JournalError::Poisoned { why: why.clone() }));
-            }
-            continue;
-        }
-        if let Some(reserve) = &mut reserve {
-            reserve.tend(bytes);
-        }
-        commit(build(jobs, shared), store, shared, &mut copies);
-    }
-    copies.sync();
 }
 
 /// Chains the jobs' events behind the head. A batch that breaks a rule is refused alone.
@@ -184,8 +147,16 @@ fn check(batch: &Batch) -> Result<(), String> {
     Ok(())
 }
 
-/// Record, then everybody who waits, then the copies: they are derived, and completed at the next opening if need be.
-fn commit(group: Group, store: &Store, shared: &Shared, copies: &mut Copies) {
+/// Record, then everybody who waits. Returns the durable frames, whose copies are still to be written. After the first
+/// error everything is refused with it.
+pub(crate) fn commit(jobs: Vec<Job>, store: &Store, shared: &Shared) -> Vec<Frame> {
+    if let Some(why) = shared.poison.get() {
+        for job in jobs {
+            job.finish(Err(JournalError::Poisoned { why: why.clone() }));
+        }
+        return Vec::new();
+    }
+    let group = build(jobs, shared);
     if let Err(error) = store.put(&group.rows) {
         let why = shared.poison.get_or_init(|| error.chain()).clone();
         tracing::error!(why, "the journal stops");
@@ -193,7 +164,7 @@ fn commit(group: Group, store: &Store, shared: &Shared, copies: &mut Copies) {
             done(Err(JournalError::Poisoned { why: why.clone() }));
         }
         shared.pulse.beat();
-        return;
+        return Vec::new();
     }
     {
         let mut catalog = shared
@@ -207,6 +178,6 @@ fn commit(group: Group, store: &Store, shared: &Shared, copies: &mut Copies) {
     for (appended, done) in group.waiting {
         done(Ok(appended));
     }
-    copies.append(&group.frames, &shared.options);
     shared.pulse.beat();
+    group.frames
 }

@@ -183,6 +183,112 @@ fn what_no_copy_holds_is_named_and_admitted() {
     );
 }
 
+/// What is in the state directory and matters: everything but the lock's text.
+fn tree(dir: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in std::fs::read_dir(next).expect("list") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|end| end == "jsonl") {
+                let bytes = std::fs::read(&path).expect("read");
+                files.push((path, bytes));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_damaged_copy_of_an_intact_database_is_renewed_and_never_recovered() {
+    let (dir, frames) = sample();
+    let name = hex(&frames[1].run[8..]) + &hex(&frames[1].run[..8]);
+    let copy = dir.path().join("runs").join(&name).join("events.jsonl");
+    let whole = std::fs::read_to_string(&copy).expect("copy");
+    let lines: Vec<&str> = whole.lines().collect();
+    assert_eq!(lines.len(), 3);
+    let cases = [
+        whole.replacen("one 1", "one 7", 1),
+        // A line less, and one twice.
+        format!("{}\n{}\n", lines[0], lines[2]),
+        format!("{}\n{}\n{}\n{}\n", lines[0], lines[1], lines[1], lines[2]),
+    ];
+    for damaged in cases {
+        std::fs::write(&copy, &damaged).expect("damage");
+        let report = verify::verify(dir.path(), options()).expect("verify");
+        assert!(!report.ok() && !report.database_damaged(), "{report:?}");
+        for finding in &report.findings {
+            assert!(finding.place.contains(&name), "{report:?}");
+            assert!(finding.what.contains("renews it"), "{report:?}");
+        }
+        let before = tree(dir.path());
+        let refused = recover::recover(dir.path(), options()).expect_err("intact");
+        assert!(matches!(refused, JournalError::Healthy { .. }), "{refused}");
+        assert_eq!(tree(dir.path()), before);
+        assert!(!dir.path().join("db.broken-1").exists());
+
+        let journal = Journal::open(dir.path(), options()).expect("open");
+        let said = &journal.opening().copies_repaired;
+        assert!(
+            said.len() == 1 && said[0].contains("written anew"),
+            "{said:?}"
+        );
+        journal.close().expect("close");
+        assert_eq!(std::fs::read_to_string(&copy).expect("copy"), whole);
+        let kept = copy.with_file_name("events.jsonl.damaged");
+        assert_eq!(std::fs::read_to_string(kept).expect("kept"), damaged);
+        assert!(verify::verify(dir.path(), options()).expect("verify").ok());
+    }
+}
+
+#[test]
+fn recovery_takes_from_the_old_database_what_no_copy_holds() {
+    let (dir, frames) = sample();
+    let copy = |frame: &Frame| {
+        let name = hex(&frame.run[8..]) + &hex(&frame.run[..8]);
+        dir.path().join("runs").join(name).join("events.jsonl")
+    };
+    // The database is older than the copy of run 1, and the copy of run 2 is lost.
+    let old = scratch();
+    copy_tree(&dir.path().join("db"), old.path());
+    let journal = Journal::open(dir.path(), options()).expect("open");
+    journal.append(batch(run(1), "later", 1)).expect("append");
+    let newest = all(&journal).pop().expect("last");
+    journal.close().expect("close");
+    std::fs::remove_dir_all(dir.path().join("db")).expect("remove");
+    copy_tree(old.path(), &dir.path().join("db"));
+    assert!(Journal::open(dir.path(), options()).is_err());
+    std::fs::remove_file(copy(&frames[3])).expect("remove");
+
+    let report = recover::recover(dir.path(), options()).expect("recover");
+    assert_eq!((report.frames, report.from_database), (6, 1));
+    assert_eq!(report.missing, []);
+    let journal = Journal::open(dir.path(), options()).expect("open");
+    let mut expected = frames;
+    expected.push(newest);
+    assert_eq!(all(&journal)[..6], expected);
+}
+
+#[test]
+fn missing_captured_output_is_found() {
+    let (dir, frames) = sample();
+    std::fs::remove_dir_all(dir.path().join("out")).expect("remove");
+    let report = verify::verify(dir.path(), options()).expect("verify");
+    assert!(!report.database_damaged());
+    let [finding] = report.findings.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!(
+        (finding.seq, finding.run),
+        (Some(frames[4].seq), Some(run(1)))
+    );
+    assert!(finding.place.starts_with("out/"), "{report:?}");
+    assert!(finding.what.contains("missing"), "{report:?}");
+}
+
 #[test]
 fn recovery_refuses_while_locked_and_finishes_when_it_was_cut_off() {
     let (dir, frames) = sample();

@@ -135,11 +135,11 @@ fn a_holder_without_socket_leaves_the_copies() {
     let dir = scratch();
     let journal = Journal::open(dir.path(), options()).expect("open");
     journal.append(batch(run(1), "one", 2)).expect("append");
-    // Copies follow the acknowledgement; before the next group is taken they are written.
     journal.append(batch(run(1), "two", 1)).expect("append");
+    journal.settle();
     let reader = Reader::open(dir.path(), options()).expect("read");
     assert!(matches!(reader.source(), Source::Copy { why } if why.contains("in use by process")));
-    assert!(reader.frames(1).count() >= 3);
+    assert_eq!(reader.frames(1).count(), 4);
 }
 
 #[test]
@@ -151,4 +151,25 @@ fn a_long_path_is_no_obstacle() {
     assert_eq!(client.frames(1).expect("frames"), all(&journal));
     drop(server);
     assert!(!deep.join("live.sock").exists());
+}
+
+#[test]
+fn a_server_ends_when_its_socket_was_removed_or_replaced() {
+    for replace in [false, true] {
+        let dir = scratch();
+        let socket = dir.path().join("live.sock");
+        let (journal, server) = serve(dir.path());
+        std::fs::remove_file(&socket).expect("remove");
+        let other = replace.then(|| UnixListener::bind(&socket).expect("bind"));
+        let (ended, end) = mpsc::channel();
+        let dropping = std::thread::spawn(move || {
+            drop(server);
+            ended.send(()).expect("told");
+        });
+        // Only a deadlock waits this long.
+        end.recv_timeout(Duration::from_mins(1)).expect("it ends");
+        dropping.join().expect("dropped");
+        assert_eq!(socket.exists(), other.is_some());
+        journal.close().expect("close");
+    }
 }

@@ -5,6 +5,7 @@ use wiab_engine::id::RunId;
 use wiab_engine::installation::Installation;
 use wiab_engine::plan::Plan;
 use wiab_engine::runner::Runner;
+use wiab_engine::state::StepState;
 use wiab_engine::survey::Survey;
 
 use crate::app::App;
@@ -20,6 +21,7 @@ use crate::problem::Problem;
 use crate::saved::SavedPlan;
 use crate::screen::diff;
 use crate::screen::journal::History;
+use crate::ui::printer::Level;
 use crate::{setup, store};
 
 /// Applies.
@@ -27,10 +29,15 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
     let mut flags = flags(args);
     let saved = args.plan_file.as_deref().map(SavedPlan::read).transpose()?;
     if let Some(saved) = &saved {
-        flags.push(("host", saved.host.clone(), "the saved plan"));
-        flags.push(("name", saved.installation.clone(), "the saved plan"));
+        // The file names the host; a --host that says otherwise is refused below.
+        if app.global.host.is_none() {
+            flags.push(("host", saved.host.clone(), "the saved plan"));
+        }
     }
     let config = app.config(&flags)?;
+    if let Some(saved) = &saved {
+        saved.belongs(config.text("name"), config.text("host"))?;
+    }
     let plan = match &saved {
         Some(saved) => saved.plan.clone(),
         None => setup::plan(&config)?,
@@ -58,6 +65,9 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
         }
         (Some(_), None) => Err(nothing_at_all(app)),
         (None, opened) => {
+            if let Some((_, runs)) = opened.as_ref().filter(|_| !args.new_run) {
+                refuse_unsettled(app, runs)?;
+            }
             let approved = saved.map(|saved| saved.survey);
             runtime.block_on(job.fresh(opened, args.yes, plan, approved))
         }
@@ -124,7 +134,9 @@ impl Job<'_> {
         if let Some(approved) = &approved {
             refuse_stale(app, approved, &survey)?;
         }
-        let changes = super::plan::show(app, &plan, &survey, &self.host(), &history);
+        // With -q the plan is shown only where it is needed for the question below.
+        let quiet = app.printer.level() < Level::Normal && (yes || approved.is_some());
+        let changes = super::plan::show(app, &plan, &survey, &self.host(), &history, quiet);
         if !changes {
             app.printer
                 .note("Nothing to do: everything is as wanted. No run was begun.");
@@ -182,6 +194,39 @@ impl Job<'_> {
             fail_fast: self.config.flag("run.fail_fast"),
         }
     }
+}
+
+/// A run that was killed in the middle of a step must be settled first: its command may have half happened, and a new
+/// run would take whatever it finds for the state before.
+fn refuse_unsettled(app: &App, runs: &Installation) -> Result<(), Problem> {
+    let Some(run) = runs.resumable() else {
+        return Ok(());
+    };
+    let unsettled = run.state.steps().find(|(_, record)| {
+        matches!(
+            record.state,
+            StepState::Running { .. }
+                | StepState::Unsettled { .. }
+                | StepState::Reconciled { .. }
+                | StepState::Undoing { .. }
+                | StepState::UndoUnsettled { .. }
+        )
+    });
+    let Some((spec, _)) = unsettled else {
+        return Ok(());
+    };
+    let (run, suffix) = (run.id.short(), app.suffix());
+    Err(Problem::new(
+        Code::Failure,
+        format!("run {run} broke off in the middle of step `{}`", spec.id),
+    )
+    .hint(format!(
+        "go on with it:   wiab apply --resume {run}{suffix}"
+    ))
+    .hint(format!("take it back:    wiab rollback {run}{suffix}"))
+    .hint(format!(
+        "leave it so:     wiab apply --new-run{suffix}   begins a new run all the same"
+    )))
 }
 
 fn refuse_stale(app: &App, approved: &Survey, now: &Survey) -> Result<(), Problem> {

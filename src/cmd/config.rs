@@ -19,6 +19,7 @@ pub(crate) fn run(app: &App, command: &ConfigCommand) -> Result<Code, Problem> {
         })
         .collect();
     app.printer.json(&json!({
+        "type": "config",
         "schema": JSON_SCHEMA,
         "values": values,
         "steps": config.steps.len(),

@@ -47,7 +47,7 @@ pub(crate) fn run(app: &App, args: &DecideArgs) -> Result<Code, Problem> {
     append(app, &journal, run, &event)?;
     let line = event::line(&event);
     app.printer.json(&json!({
-        "schema": JSON_SCHEMA, "run": run.id.display(), "step": line.step, "verdict": event::verdict(verdict),
+        "type": "decision", "schema": JSON_SCHEMA, "run": run.id.display(), "step": line.step, "verdict": event::verdict(verdict),
     }));
     app.printer.line(&format!(
         "run {}: {}{}",

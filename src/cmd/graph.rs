@@ -33,6 +33,7 @@ fn draw(app: &App, plan: &Plan, state: Option<&RunState>, form: GraphForm) {
     };
     if app.printer.wants_json() {
         app.printer.json(&serde_json::json!({
+            "type": "graph",
             "schema": crate::ui::printer::JSON_SCHEMA,
             "steps": plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
             "edges": wiab_engine::graph::reduced_edges(plan),

@@ -29,7 +29,7 @@ pub(crate) fn run(app: &App, topic: Option<&str>) -> Result<Code, Problem> {
         }
     };
     app.printer
-        .json(&serde_json::json!({"schema": crate::ui::printer::JSON_SCHEMA, "text": text}));
+        .json(&serde_json::json!({"type": "help", "schema": crate::ui::printer::JSON_SCHEMA, "text": text}));
     for line in text.lines() {
         app.printer.line(line);
     }
@@ -75,7 +75,7 @@ fn environment() -> String {
     text.push_str(
         "\n  NO_COLOR, CLICOLOR_FORCE, TERM   whether to colour\n  \
          LC_ALL, LC_CTYPE, LANG           whether glyphs beyond ASCII are shown\n  \
-         COLUMNS                          width of the live block\n  \
+         COLUMNS                          width of the plan and of the live block\n  \
          CI                               progress is plain\n  \
          XDG_STATE_HOME, XDG_CONFIG_HOME  where state and configuration are\n",
     );

@@ -37,7 +37,7 @@ pub(crate) fn run(app: &App) -> Result<Code, Problem> {
         }
     }
     app.printer
-        .json(&serde_json::json!({"schema": crate::ui::printer::JSON_SCHEMA, "written": shown}));
+        .json(&serde_json::json!({"type": "init", "schema": crate::ui::printer::JSON_SCHEMA, "written": shown}));
     app.printer.line(&format!("Wrote {shown}."));
     app.printer
         .note("Next:  edit it, then  wiab plan   (changes nothing)");

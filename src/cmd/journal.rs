@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use wiab_engine::state::RunState;
-use wiab_journal::{Journal, bundle, recover, verify};
+use wiab_journal::{Journal, JournalError, bundle, recover, verify};
 
 use crate::app::App;
 use crate::cli::JournalCommand;
@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use crate::screen::{count, event, journal, status};
 use crate::store::{self, Store};
 use crate::ui::printer::JSON_SCHEMA;
+use crate::ui::style::harmless;
 
 /// Runs a verb.
 pub(crate) fn run(app: &App, command: &JournalCommand) -> Result<Code, Problem> {
@@ -35,7 +36,7 @@ fn list(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
     let views = store.as_ref().map(Store::views).unwrap_or_default();
     let runs: Vec<Value> = views.iter().rev().map(status::summary).collect();
     app.printer
-        .json(&json!({"schema": JSON_SCHEMA, "runs": runs}));
+        .json(&json!({"type": "runs", "schema": JSON_SCHEMA, "runs": runs}));
     app.printer
         .lines(&journal::list(app.printer.out_style(), &views));
     Ok(Code::Ok)
@@ -48,7 +49,7 @@ fn log(app: &App, dirs: &Dirs, run: &str, step: Option<&str>) -> Result<Code, Pr
     let Some(step) = step else {
         let all: Vec<Value> = events.iter().map(event::json).collect();
         app.printer
-            .json(&json!({"schema": JSON_SCHEMA, "events": all}));
+            .json(&json!({"type": "events", "schema": JSON_SCHEMA, "events": all}));
         app.printer
             .lines(&journal::log(app.printer.out_style(), &events));
         return Ok(Code::Ok);
@@ -83,7 +84,7 @@ fn log(app: &App, dirs: &Dirs, run: &str, step: Option<&str>) -> Result<Code, Pr
         }
     }
     app.printer
-        .json(&json!({"schema": JSON_SCHEMA, "events": documents}));
+        .json(&json!({"type": "events", "schema": JSON_SCHEMA, "events": documents}));
     Ok(Code::Ok)
 }
 
@@ -127,7 +128,7 @@ fn show(app: &App, dirs: &Dirs, run: &str, at: Option<u64>, follow: bool) -> Res
     if !(follow && running) {
         let all: Vec<Value> = events.iter().map(event::json).collect();
         app.printer
-            .json(&json!({"schema": JSON_SCHEMA, "events": all}));
+            .json(&json!({"type": "events", "schema": JSON_SCHEMA, "events": all}));
     }
     for recorded in &events {
         app.printer
@@ -143,7 +144,29 @@ fn show(app: &App, dirs: &Dirs, run: &str, at: Option<u64>, follow: bool) -> Res
     Ok(Code::Ok)
 }
 
+/// Whether the state directory takes a lock at all. Where it does not, nothing is known about the journal, and rebuilding
+/// it would be the wrong advice.
+fn readable(app: &App, dirs: &Dirs) -> Result<(), Problem> {
+    let path = dirs.journal();
+    let Ok(room) = rustix::fs::statvfs(&path) else {
+        return Ok(());
+    };
+    dirs.prepare()?;
+    let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
+    let need_bytes = store::options(app).space_min_bytes;
+    if free_bytes >= need_bytes {
+        return Ok(());
+    }
+    let error = JournalError::NoSpace {
+        path,
+        free_bytes,
+        need_bytes,
+    };
+    Err(store::problem(&error, &app.suffix()))
+}
+
 fn check(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
+    readable(app, dirs)?;
     let report = verify::verify(&dirs.journal(), store::options(app))
         .map_err(|error| store::problem(&error, &app.suffix()))?;
     let findings: Vec<Value> = report
@@ -152,7 +175,7 @@ fn check(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
         .map(|finding| json!({"place": finding.place, "seq": finding.seq, "what": finding.what}))
         .collect();
     app.printer.json(&json!({
-        "schema": JSON_SCHEMA, "ok": report.ok(), "events": report.frames, "lines": report.lines,
+        "type": "verify", "schema": JSON_SCHEMA, "ok": report.ok(), "events": report.frames, "lines": report.lines,
         "outputs": report.blobs, "runs": report.runs, "imported": report.imported, "findings": findings,
     }));
     app.printer.line(&format!(
@@ -163,18 +186,27 @@ fn check(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
         let seq = finding
             .seq
             .map_or_else(String::new, |seq| format!(", event {seq}"));
-        app.printer
-            .line(&format!("  {}{seq}: {}", finding.place, finding.what));
+        app.printer.line(&format!(
+            "  {}{seq}: {}",
+            finding.place,
+            harmless(&finding.what)
+        ));
     }
     if report.ok() {
         app.printer.line("nothing is wrong");
         return Ok(Code::Ok);
     }
-    app.printer.important(&format!(
-        "{}.\nNext:  wiab journal recover{}   rebuilds the database from its plain copies",
-        count(report.findings.len(), "finding"),
-        app.suffix()
-    ));
+    let next = if report.database_damaged() {
+        format!(
+            "\nNext:  wiab journal recover{}   rebuilds the database from its plain copies",
+            app.suffix()
+        )
+    } else {
+        // Each finding says what renews it; the record itself is whole.
+        String::new()
+    };
+    let findings = count(report.findings.len(), "finding");
+    app.printer.important(&format!("{findings}.{next}"));
     Ok(Code::Drift)
 }
 
@@ -195,7 +227,7 @@ fn export(app: &App, dirs: &Dirs, run: &str, out: &Path) -> Result<Code, Problem
         Problem::from_error(Code::Failure, "the file cannot be written", &error)
     })?;
     app.printer.json(&json!({
-        "schema": JSON_SCHEMA, "run": run.id.display(), "file": out.display().to_string(),
+        "type": "export", "schema": JSON_SCHEMA, "run": run.id.display(), "file": out.display().to_string(),
         "events": done.frames, "outputs": done.blobs, "bytes": done.bytes,
     }));
     app.printer.line(&format!(
@@ -223,7 +255,7 @@ fn import(app: &App, dirs: &Dirs, file: &Path) -> Result<Code, Problem> {
     journal.close().map_err(wrap)?;
     let run = wiab_engine::id::RunId(done.run.run);
     app.printer.json(&json!({
-        "schema": JSON_SCHEMA, "run": run.display(), "events": done.run.frames, "outputs": done.blobs,
+        "type": "import", "schema": JSON_SCHEMA, "run": run.display(), "events": done.run.frames, "outputs": done.blobs,
     }));
     app.printer.line(&format!(
         "run {} with {} events is here now, for reading",
@@ -245,7 +277,7 @@ fn rebuild(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
     let journal = Journal::open(&dirs.journal(), store::options(app)).map_err(wrap)?;
     journal.close().map_err(wrap)?;
     app.printer.json(&json!({
-        "schema": JSON_SCHEMA, "events": report.frames, "missing": report.missing,
+        "type": "recover", "schema": JSON_SCHEMA, "events": report.frames, "missing": report.missing,
         "damaged_lines": report.damaged_lines, "kept": report.kept,
     }));
     app.printer.line(&format!(
@@ -257,7 +289,7 @@ fn rebuild(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
             .line(&format!("  events {first} to {last} are in no copy"));
     }
     for line in &report.damaged_lines {
-        app.printer.line(&format!("  left out: {line}"));
+        app.printer.line(&format!("  left out: {}", harmless(line)));
     }
     if let Some(kept) = &report.kept {
         app.printer

@@ -38,12 +38,12 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
         app.printer
             .lines(&diff_screen::diff(app.printer.out_style(), step, finding));
         app.printer.json(&serde_json::json!({
-            "schema": crate::ui::printer::JSON_SCHEMA, "step": step.id, "finding": finding,
+            "type": "diff", "schema": crate::ui::printer::JSON_SCHEMA, "step": step.id, "finding": finding,
         }));
         return Ok(Code::Ok);
     }
     let host = config.text("host").to_owned();
-    let changes = show(app, &plan, &survey, &host, &history);
+    let changes = show(app, &plan, &survey, &host, &history, false);
     if let Some(out) = &args.out {
         SavedPlan::new(config.text("name"), &host, plan, survey).write(out)?;
         app.printer.note(&format!(
@@ -64,8 +64,15 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
     })
 }
 
-/// Prints the plan screen; answers whether anything would be done.
-pub(crate) fn show(app: &App, plan: &Plan, survey: &Survey, host: &str, history: &History) -> bool {
+/// Prints the plan screen, when `quiet` only its JSON; answers whether anything would be done.
+pub(crate) fn show(
+    app: &App,
+    plan: &Plan,
+    survey: &Survey,
+    host: &str,
+    history: &History,
+    quiet: bool,
+) -> bool {
     let view = screen_plan::PlanView {
         plan,
         survey,
@@ -73,12 +80,15 @@ pub(crate) fn show(app: &App, plan: &Plan, survey: &Survey, host: &str, history:
         usual_ms: &history.usual_ms,
         ours: &history.ours,
         all: app.printer.level() >= Level::Verbose,
+        width: app.width_if_known(),
     };
     if app.printer.wants_json() {
         app.printer.json(&screen_plan::json(&view));
     }
-    app.printer
-        .lines(&screen_plan::lines(app.printer.out_style(), &view));
+    if !quiet {
+        app.printer
+            .lines(&screen_plan::lines(app.printer.out_style(), &view));
+    }
     view.counts().any()
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use wiab_engine::event::{Cause, Event, RunResumed, UnwindBegan};
 use wiab_engine::id::StepId;
 use wiab_engine::installation::{Fate, Installation, Run, preview};
+use wiab_engine::outcome::Outcome;
 use wiab_engine::runner::Runner;
-use wiab_engine::state::StepState;
+use wiab_engine::state::{Direction, StepState};
 use wiab_journal::Journal;
 
 use crate::app::App;
@@ -27,6 +28,9 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
     if args.plan {
         let store = Store::must_open(app, &dirs)?;
         let targets = targets(app, &store.own, args)?;
+        if is_done(&targets, args) {
+            return Ok(already(app, &targets));
+        }
         show(app, &targets, true, args)?;
         app.printer.note(&format!(
             "Next:  wiab rollback{}{}",
@@ -38,6 +42,11 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
     let (journal, runs) = super::open_existing(app, &dirs)?.ok_or_else(|| store::no_runs(app))?;
     let targets = targets(app, &runs, args)?;
     app.printer.json_version();
+    if is_done(&targets, args) {
+        let code = already(app, &targets);
+        app.printer.json_exit(code);
+        return Ok(code);
+    }
     let losing = show(app, &targets, false, args)?;
     if args.wipe_data && losing > 0 {
         let host = config.text("host");
@@ -93,7 +102,45 @@ fn has_something(run: &Run) -> bool {
             .any(|(_, record)| matches!(record.state, StepState::Left { .. }))
 }
 
-/// The runs to take back, newest first.
+/// Whether a rollback of the run was begun and not brought to its end.
+fn is_underway(run: &Run) -> bool {
+    matches!(run.state.direction, Direction::Unwinding { .. }) && run.state.is_resumable()
+}
+
+/// Whether every run was taken back already, as far as it is asked for now: trying again after a crash must succeed.
+fn is_done(targets: &[Target<'_>], args: &RollbackArgs) -> bool {
+    targets.iter().all(|target| {
+        target.run.state.ended == Some(Outcome::RolledBack)
+            && !preview(&target.run.state, target.keep_to.as_ref())
+                .iter()
+                .any(|line| match line.fate {
+                    Fate::Undo => true,
+                    Fate::UndoLosesData => args.wipe_data,
+                    Fate::CannotUndo | Fate::Skipped | Fate::Adopted | Fate::Nothing => false,
+                })
+    })
+}
+
+fn already(app: &App, targets: &[Target<'_>]) -> Code {
+    if targets.is_empty() {
+        app.printer.line("everything is already rolled back");
+    }
+    for target in targets {
+        let run = target.run;
+        app.printer
+            .line(&format!("run {} is already rolled back", run.id.short()));
+        if has_something(run) {
+            app.printer.note(&format!(
+                "What it left in place:  wiab status {}{}",
+                run.id.short(),
+                app.suffix()
+            ));
+        }
+    }
+    Code::Ok
+}
+
+/// The runs to take back, newest first; none when everything is taken back already.
 fn targets<'a>(
     app: &App,
     runs: &'a Installation,
@@ -104,10 +151,11 @@ fn targets<'a>(
             .runs()
             .iter()
             .rev()
-            .filter(|run| has_something(run))
+            .filter(|run| has_something(run) || is_underway(run))
             .map(|run| Target { run, keep_to: None })
             .collect();
-        if standing.is_empty() {
+        let back = |run: &Run| run.state.ended == Some(Outcome::RolledBack);
+        if standing.is_empty() && !runs.runs().iter().any(back) {
             return Err(nothing(
                 app,
                 "no run of this installation has left anything",
@@ -117,12 +165,18 @@ fn targets<'a>(
     }
     let run = match &args.run {
         Some(text) => store::find(app, runs, text)?,
-        None => match runs.runs().iter().rev().find(|run| has_something(run)) {
+        None => match runs
+            .runs()
+            .iter()
+            .rev()
+            .find(|run| has_something(run) || is_underway(run))
+        {
             Some(run) => run,
             None => store::find(app, runs, "latest")?,
         },
     };
-    if !has_something(run) {
+    let back = is_underway(run) || run.state.ended == Some(Outcome::RolledBack);
+    if !has_something(run) && !back {
         return Err(nothing(
             app,
             &format!("run {} has left nothing that stands", run.id.short()),
@@ -145,6 +199,12 @@ fn targets<'a>(
             app.suffix()
         )));
     }
+    let keep_to = keep_to(app, run, args)?;
+    Ok(vec![Target { run, keep_to }])
+}
+
+/// The step of `--to`, which must have been done once.
+fn keep_to(app: &App, run: &Run, args: &RollbackArgs) -> Result<Option<StepId>, Problem> {
     let keep_to = args
         .to
         .as_deref()
@@ -163,7 +223,7 @@ fn targets<'a>(
             .hint(format!("wiab status {}{}", run.id.short(), app.suffix())));
         }
     }
-    Ok(vec![Target { run, keep_to }])
+    Ok(keep_to)
 }
 
 fn nothing(app: &App, why: &str) -> Problem {
@@ -199,6 +259,10 @@ fn show(
             args.wipe_data,
             images,
         ));
+    }
+    if targets.iter().any(|target| is_underway(target.run)) {
+        // Nothing may be left to undo, but the run must still be brought to its end.
+        return Ok(losing);
     }
     if acting == 0 && losing == 0 {
         return Err(nothing(app, "nothing in that range has an undo"));

@@ -12,6 +12,7 @@ use crate::exit::Code;
 use crate::problem::Problem;
 use crate::screen::{event, failure, status};
 use crate::store::{self, Store};
+use crate::ui::style::harmless;
 
 /// Shows the run.
 pub(crate) fn run(app: &App, args: &StatusArgs) -> Result<Code, Problem> {
@@ -79,7 +80,7 @@ pub(crate) fn follow(
             }
         },
         LiveItem::Progress(text) => {
-            app.printer.note(&text);
+            app.printer.note(&harmless(&text));
             true
         }
         LiveItem::Frame(_) => true,
@@ -89,7 +90,8 @@ pub(crate) fn follow(
         (Some(problem), _) => Err(problem),
         (None, Ok(())) => Ok(()),
         (None, Err(JournalError::Live { what })) => {
-            app.printer.note(&format!("nothing more to follow: {what}"));
+            app.printer
+                .note(&format!("nothing more to follow: {}", harmless(&what)));
             Ok(())
         }
         (None, Err(error)) => Err(store::problem(&error, &app.suffix())),

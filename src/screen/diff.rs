@@ -15,7 +15,7 @@ pub(crate) fn diff(style: Style, step: &StepSpec, finding: Option<&Finding>) -> 
         "{} {}  {}",
         style.glyph(mark),
         style.bold(step.id.as_str()),
-        step.summary
+        harmless(&step.summary)
     )];
     let text = match finding {
         Some(Finding::Seen(Probe::Drifted { diff })) => {

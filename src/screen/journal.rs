@@ -32,7 +32,7 @@ pub(crate) fn list(style: Style, runs: &[RunView<'_>]) -> Vec<String> {
             run.id.short(),
             time::date(run.began_ms),
             outcome_words(run.state.ended, view.running),
-            run.actor,
+            harmless(&run.actor),
             harmless(&run.command_line),
         ));
     }
@@ -48,7 +48,7 @@ pub(crate) fn log(style: Style, events: &[Recorded]) -> Vec<String> {
         let today = date.get(..10).unwrap_or_default();
         if today != day {
             today.clone_into(&mut day);
-            lines.push(style.faint(&format!("{today} (UTC), by {}", recorded.actor)));
+            lines.push(style.faint(&format!("{today} (UTC), by {}", harmless(&recorded.actor))));
         }
         lines.push(event::plain(
             style,
@@ -95,7 +95,7 @@ pub(crate) fn show(style: Style, recorded: &Recorded) -> Vec<String> {
         style.bold(&format!("#{}", recorded.seq)),
         time::rfc3339(recorded.time_ms),
         style.marked(Mark::Running, recorded.event.name()),
-        style.faint(&recorded.actor),
+        style.faint(&harmless(&recorded.actor)),
     )];
     let mut body = codec::to_json(&recorded.event);
     if let Some(plan) = body.get_mut("plan") {

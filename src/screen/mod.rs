@@ -78,6 +78,25 @@ pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(missing))
 }
 
+/// Breaks a line between words so that each part keeps to a width in characters; later parts are indented.
+pub(crate) fn wrap(line: &str, width: usize) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    for word in line.split(' ') {
+        let used = part.chars().count();
+        if used > 0 && used + 1 + word.chars().count() > width {
+            parts.push(std::mem::replace(&mut part, format!("  {word}")));
+        } else {
+            if used > 0 {
+                part.push(' ');
+            }
+            part.push_str(word);
+        }
+    }
+    parts.push(part);
+    parts
+}
+
 /// Cuts to a width in characters.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

@@ -11,7 +11,7 @@ use wiab_engine::survey::{Finding, Survey};
 use wiab_engine::text::hex;
 
 use crate::screen::event::changed_lines;
-use crate::screen::{count, cut, pad};
+use crate::screen::{count, cut, pad, wrap};
 use crate::ui::printer::JSON_SCHEMA;
 use crate::ui::style::{Mark, Style, harmless};
 use crate::ui::time;
@@ -22,6 +22,10 @@ const AREA_MAX: usize = 12;
 const CHAIN_MAX: usize = 6;
 /// Widest column of ids and of summaries, in characters.
 const COLUMN_MAX: usize = 52;
+/// Width of the rule below the steps, in characters.
+const RULE: usize = 80;
+/// Least width of summary and undo together, in characters.
+const ROOM_MIN: usize = 20;
 
 /// What the screen shows.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,8 @@ pub(crate) struct PlanView<'a> {
     pub(crate) ours: &'a BTreeSet<StepId>,
     /// Show every step, also those that are right.
     pub(crate) all: bool,
+    /// Width to keep to, in characters; `None` for as wide as needed.
+    pub(crate) width: Option<usize>,
 }
 
 /// How many steps would be what.
@@ -128,8 +134,8 @@ pub(crate) fn lines(style: Style, view: &PlanView<'_>) -> Vec<String> {
     let mut lines = vec![format!(
         "{} · {} · on {} · {} · digest {}",
         style.bold("wiab plan"),
-        view.plan.name,
-        view.host,
+        harmless(&view.plan.name),
+        harmless(view.host),
         count(view.plan.steps.len(), "step"),
         view.plan.digest_short(),
     )];
@@ -150,7 +156,11 @@ pub(crate) fn lines(style: Style, view: &PlanView<'_>) -> Vec<String> {
     }
     let shown = if view.all { usize::MAX } else { AREA_MAX };
     let ids = column(&areas, |step| step.id.as_str().chars().count());
-    let texts = column(&areas, |step| text_of(view, step).chars().count());
+    let mut texts = column(&areas, |step| text_of(view, step).chars().count());
+    if let Some(width) = view.width {
+        // Three fifths of what the ids leave are for the summary, the rest is for the undo.
+        texts = texts.min(room(width, ids) * 3 / 5);
+    }
     for (area, steps) in &areas {
         lines.push(format!("  {}", style.faint(area)));
         for step in steps.iter().take(shown) {
@@ -160,7 +170,11 @@ pub(crate) fn lines(style: Style, view: &PlanView<'_>) -> Vec<String> {
             lines.push(format!("    … {more} more (-v shows all)"));
         }
     }
-    lines.extend(foot(style, view));
+    let foot = foot(style, view);
+    match view.width {
+        Some(width) => lines.extend(foot.iter().flat_map(|line| wrap(line, width))),
+        None => lines.extend(foot),
+    }
     lines
 }
 
@@ -171,6 +185,11 @@ fn column(areas: &[(&str, Vec<&StepSpec>)], width: impl Fn(&StepSpec) -> usize) 
         .max()
         .unwrap_or(0)
         .min(COLUMN_MAX)
+}
+
+/// What is left of a row beside mark, id and gaps, in characters.
+fn room(width: usize, ids: usize) -> usize {
+    width.saturating_sub(ids + 8).max(ROOM_MIN)
 }
 
 fn row(style: Style, view: &PlanView<'_>, step: &StepSpec, (ids, texts): (usize, usize)) -> String {
@@ -184,12 +203,16 @@ fn row(style: Style, view: &PlanView<'_>, step: &StepSpec, (ids, texts): (usize,
         UndoClass::Destructive { what } => format!(", loses {what}"),
         _ => String::new(),
     };
+    let mut undo = harmless(&format!("undo: {undo}{loses}"));
+    if let Some(width) = view.width {
+        undo = cut(&undo, room(width, ids).saturating_sub(texts));
+    }
     format!(
         "  {} {}  {}  {}",
         style.glyph(mark),
         pad(step.id.as_str(), ids),
-        pad(&cut(&text_of(view, step), COLUMN_MAX), texts),
-        style.faint(&format!("undo: {undo}{loses}")),
+        pad(&cut(&text_of(view, step), texts), texts),
+        style.faint(&undo),
     )
 }
 
@@ -225,7 +248,11 @@ fn right(view: &PlanView<'_>, number: usize) -> String {
 
 fn foot(style: Style, view: &PlanView<'_>) -> Vec<String> {
     let counts = view.counts();
-    let mut lines = vec![style.pick("─", "-").repeat(80)];
+    let mut lines = vec![
+        style
+            .pick("─", "-")
+            .repeat(view.width.unwrap_or(RULE).min(RULE)),
+    ];
     let mut parts = vec![
         format!("{} to create", counts.create),
         format!("{} to change", counts.change),
@@ -237,7 +264,7 @@ fn foot(style: Style, view: &PlanView<'_>) -> Vec<String> {
     let no_return = view
         .no_return()
         .map_or("none".to_owned(), |step| match &step.undo {
-            UndoClass::Irreversible { why } => format!("{} ({why})", step.id),
+            UndoClass::Irreversible { why } => format!("{} ({})", step.id, harmless(why)),
             _ => step.id.to_string(),
         });
     lines.push(format!(
@@ -328,6 +355,16 @@ pub(crate) mod tests {
         }
     }
 
+    fn plan_fits(view: &PlanView<'_>, width: usize) {
+        let narrow = PlanView {
+            width: Some(width),
+            ..*view
+        };
+        for line in lines(Style::PLAIN, &narrow).iter().skip(1) {
+            assert!(line.chars().count() <= width, "{line}");
+        }
+    }
+
     #[test]
     fn the_screen_shows_what_would_change_and_the_way_back() {
         let mut plan = plan(&["net.a", "net.b", "vm.c"]);
@@ -344,6 +381,7 @@ pub(crate) mod tests {
             usual_ms: &usual,
             ours: &ours,
             all: false,
+            width: None,
         };
         let digest = plan.digest_short();
         assert_eq!(
@@ -357,6 +395,7 @@ pub(crate) mod tests {
                 "─".repeat(80)
             )
         );
+        plan_fits(&view, 60);
         assert_eq!(json(&view)["steps"][1]["action"], "change");
     }
 }

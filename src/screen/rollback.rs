@@ -15,7 +15,7 @@ fn mark(fate: Fate) -> Mark {
     match fate {
         Fate::Undo => Mark::Undone,
         Fate::UndoLosesData => Mark::Failed,
-        Fate::CannotUndo => Mark::Skipped,
+        Fate::CannotUndo | Fate::Skipped => Mark::Skipped,
         Fate::Adopted => Mark::Ok,
         Fate::Nothing => Mark::Waiting,
     }
@@ -26,6 +26,7 @@ fn word(fate: Fate) -> &'static str {
         Fate::Undo => "undo",
         Fate::UndoLosesData => "undo-loses-data",
         Fate::CannotUndo => "cannot-undo",
+        Fate::Skipped => "skipped",
         Fate::Adopted => "adopted",
         Fate::Nothing => "nothing",
     }
@@ -47,8 +48,8 @@ pub(crate) fn lines(
     let mut lines = vec![format!(
         "Rollback of run {} ({} on {}), latest step first:",
         style.bold(&run.id.short()),
-        run.state.plan().name,
-        run.state.host
+        harmless(&run.state.plan().name),
+        harmless(&run.state.host)
     )];
     let shown: Vec<_> = undo
         .iter()
@@ -64,7 +65,7 @@ pub(crate) fn lines(
             "  {} {}  {}",
             style.glyph(mark(line.fate)),
             pad(line.spec.id.as_str(), width),
-            what(line, wipe_data)
+            harmless(&what(line, wipe_data))
         ));
         if let (true, true, Some(Before::Image(image))) =
             (images, is_undo(line), &line.record.before)
@@ -93,6 +94,7 @@ fn what(line: &UndoLine<'_>, wipe_data: bool) -> String {
             format!("stays: cannot be undone, {why}")
         }
         (Fate::CannotUndo, _) => "stays: cannot be undone".to_owned(),
+        (Fate::Skipped, _) => "stays: it was skipped by decision".to_owned(),
         (Fate::Adopted, _) => "stays: it was so before this run".to_owned(),
         (Fate::Nothing, _) => "left nothing".to_owned(),
     }
@@ -109,7 +111,7 @@ fn total(undo: &[UndoLine<'_>], wipe_data: bool) -> String {
             "kept because undo loses data",
         ),
         (number(Fate::CannotUndo), "cannot be undone"),
-        (number(Fate::Adopted), "left alone"),
+        (number(Fate::Adopted) + number(Fate::Skipped), "left alone"),
     ];
     for (number, words) in rest {
         if number > 0 {

@@ -25,14 +25,14 @@ pub(crate) fn lines(style: Style, view: &RunView<'_>) -> Vec<String> {
         format!(
             "run {} · {} on {} · {}",
             style.bold(&view.run.id.short()),
-            state.plan().name,
-            state.host,
+            harmless(&state.plan().name),
+            harmless(&state.host),
             outcome_words(state.ended, view.running),
         ),
         format!(
             "opened {} by {} · last event {} · {}",
             time::date(view.run.began_ms),
-            view.run.actor,
+            harmless(&view.run.actor),
             time::date(view.run.last_ms),
             count(
                 usize::try_from(view.run.events).unwrap_or(usize::MAX),
@@ -112,6 +112,7 @@ pub(crate) fn json(view: &RunView<'_>) -> Value {
         .collect();
     let mut document = summary(view);
     if let Some(map) = document.as_object_mut() {
+        map.insert("type".to_owned(), "run".into());
         map.insert("schema".to_owned(), JSON_SCHEMA.into());
         map.insert("steps".to_owned(), steps.into());
         let parked: Vec<Value> = state

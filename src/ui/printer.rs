@@ -2,14 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
 
 use crate::config::env::Environment;
 use crate::exit::Code;
 use crate::problem::Problem;
-use crate::ui::style::{ColorChoice, Style};
+use crate::ui::style::{ColorChoice, Style, harmless};
 
 /// Version of the JSON output: a new minor only adds, a new major changes.
 pub(crate) const JSON_SCHEMA: &str = "1.0";
@@ -49,6 +49,7 @@ pub(crate) struct Printer {
     out: Style,
     err: Style,
     broken: AtomicBool,
+    failed: OnceLock<String>,
     redirected: AtomicBool,
 }
 
@@ -62,6 +63,7 @@ impl Printer {
             out: Style::of(options.color, env, io::stdout().is_terminal()),
             err: Style::of(options.color, env, io::stderr().is_terminal()),
             broken: AtomicBool::new(false),
+            failed: OnceLock::new(),
             redirected: AtomicBool::new(false),
         }
     }
@@ -99,6 +101,19 @@ impl Printer {
     /// Stops writing to stderr (the terminal has hung up).
     pub(crate) fn hang_up(&self) {
         self.redirected.store(true, Ordering::Relaxed);
+    }
+
+    /// Why stdout could not be written, once everything is said; `None` also when its reader has gone.
+    pub(crate) fn output_problem(&self) -> Option<Problem> {
+        if !self.is_broken() {
+            self.note_broken(&io::stdout().lock().flush());
+        }
+        let why = self.failed.get()?;
+        let cause = format!("the output cannot be written: {why}");
+        Some(
+            Problem::new(Code::JournalIo, cause)
+                .hint("make room where stdout goes, then ask again"),
+        )
     }
 
     /// A line of the result.
@@ -139,8 +154,9 @@ impl Printer {
     /// A warning.
     pub(crate) fn warn(&self, text: &str) {
         self.important(&format!(
-            "{} {text}",
-            self.err.marked(crate::ui::style::Mark::Changed, "warning:")
+            "{} {}",
+            self.err.marked(crate::ui::style::Mark::Changed, "warning:"),
+            harmless(text)
         ));
     }
 
@@ -220,8 +236,12 @@ impl Printer {
     }
 
     fn note_broken(&self, result: &io::Result<()>) {
-        if result.is_err() {
+        if let Err(error) = result {
             self.broken.store(true, Ordering::Relaxed);
+            // A reader that has seen enough is no error.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                let _first = self.failed.set(error.to_string());
+            }
         }
     }
 }

@@ -144,8 +144,9 @@ impl Style {
 
     /// A finished line for this stream: without UTF-8, the typographic characters of our own texts become ASCII.
     pub(crate) fn fit(self, line: &str) -> String {
+        let line = own_colours(line);
         if self.unicode || line.is_ascii() {
-            return line.to_owned();
+            return line;
         }
         let mut out = String::with_capacity(line.len());
         for ch in line.chars() {
@@ -166,16 +167,53 @@ impl Style {
     }
 }
 
-/// Text of a command's output made safe for a terminal: control characters are shown, not obeyed.
+/// Foreign text (of a plan, the journal, a command) made safe for a terminal: control characters, line breaks and
+/// characters that turn the direction of writing are shown, not obeyed.
 pub(crate) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for ch in text.chars() {
         match ch {
             '\t' => out.push(' '),
-            ch if ch.is_control() => out.extend(ch.escape_default()),
+            ch if is_obeyed(ch) => out.extend(ch.escape_default()),
             ch => out.push(ch),
         }
     }
+    out
+}
+
+/// Whether a terminal acts on the character instead of showing it.
+fn is_obeyed(ch: char) -> bool {
+    let turns = matches!(
+        ch,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    ch.is_control() || turns
+}
+
+/// The last guard of every finished line: only our own line breaks and colours (`ESC [ digits m`) are obeyed.
+fn own_colours(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(is_obeyed) {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let colour = after.strip_prefix("\u{1b}[").and_then(|tail| {
+            let end = tail.find(|ch: char| !ch.is_ascii_digit())?;
+            tail.get(end..)?.strip_prefix('m')
+        });
+        rest = if let Some(tail) = colour {
+            out.push_str(after.strip_suffix(tail).unwrap_or_default());
+            tail
+        } else if let Some(tail) = after.strip_prefix('\n') {
+            out.push('\n');
+            tail
+        } else {
+            let mut chars = after.chars();
+            out.extend(chars.next().map(|ch| harmless(&ch.to_string())));
+            chars.as_str()
+        };
+    }
+    out.push_str(rest);
     out
 }
 
@@ -216,5 +254,23 @@ mod tests {
     #[test]
     fn control_characters_of_output_are_shown() {
         assert_eq!(harmless("a\u{1b}[2Jb\tc"), "a\\u{1b}[2Jb c");
+        assert_eq!(
+            harmless("a\nb\r\u{202e}c\u{2066}\u{9b}"),
+            "a\\nb\\r\\u{202e}c\\u{2066}\\u{9b}"
+        );
+    }
+
+    #[test]
+    fn a_finished_line_keeps_only_our_own_colours() {
+        let style = Style {
+            color: true,
+            unicode: true,
+        };
+        let own = format!("{}\nnext ü", style.bold("x"));
+        assert_eq!(style.fit(&own), own);
+        assert_eq!(
+            style.fit("a\u{1b}[2J\u{1b}]0;t\u{7}\u{202e}b\r\u{1b}"),
+            "a\\u{1b}[2J\\u{1b}]0;t\\u{7}\\u{202e}b\\r\\u{1b}"
+        );
     }
 }

@@ -225,15 +225,35 @@ fn a_changed_saved_plan_is_refused() {
     let site = Site::with(CHAIN);
     site.ok(&["plan", "--out", "p.wiab"]);
     let text = fs_err::read_to_string(site.path("p.wiab")).unwrap();
-    site.write("p.wiab", &text.replace("echo one", "echo 666"));
-    let before = site.snapshot();
-    let done = site.run(&["apply", "p.wiab"]);
-    assert_eq!(
-        (done.code, done.stderr.as_str()),
-        (
-            65,
-            "error: p.wiab was changed after it was saved\nhint: make it again: wiab plan --out FILE\n"
-        )
+    let edits = [
+        ("echo one", "echo 666"),
+        ("\"undo\": \"Reversible\"", "\"undo\": \"NothingToUndo\""),
+        ("\"summary\": \"", "\"summary\": \"harmless "),
+        ("\"installation\": \"wiab\"", "\"installation\": \"other\""),
+        ("\"wiab\": \"", "\"wiab\": \"9"),
+    ];
+    for (old, new) in edits {
+        assert!(text.contains(old), "{old} is not in {text}");
+        site.write("p.wiab", &text.replacen(old, new, 1));
+        let before = site.snapshot();
+        let done = site.run(&["apply", "p.wiab"]);
+        assert_eq!(
+            (done.code, done.stderr.as_str()),
+            (
+                65,
+                "error: p.wiab was edited after it was made\nhint: make it again: wiab plan --out FILE\n"
+            ),
+            "{old}"
+        );
+        assert_eq!(site.snapshot(), before);
+    }
+    site.write("p.wiab", &text);
+    let other = site.run(&["apply", "p.wiab", "--set", "name=other"]);
+    assert_eq!(other.code, 65, "{other:#?}");
+    assert!(
+        other
+            .stderr
+            .starts_with("error: the saved plan is for the installation `wiab`, not `other`\n"),
+        "{other:#?}"
     );
-    assert_eq!(site.snapshot(), before);
 }

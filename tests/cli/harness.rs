@@ -115,6 +115,21 @@ impl Site {
         }
     }
 
+    /// Runs a command with stdout going to a file or device.
+    pub(super) fn run_into(&self, path: &str, args: &[&str]) -> Done {
+        let file = fs_err::OpenOptions::new().write(true).open(path).unwrap();
+        let output = self
+            .command(args)
+            .stdout(Stdio::from(file.into_parts().0))
+            .output()
+            .unwrap();
+        Done {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::new(),
+            stderr: self.neutral(&output.stderr),
+        }
+    }
+
     /// Runs a command that must end with 0.
     pub(super) fn ok(&self, args: &[&str]) -> Done {
         let done = self.run(args);

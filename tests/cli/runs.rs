@@ -27,11 +27,14 @@ fn a_plan_is_applied_once_and_taken_back() {
     let back = site.ok(&["rollback", "--yes"]);
     assert!(back.stdout.contains("3 steps: 3 undone."), "{back:#?}");
     assert_eq!(site.run(&["plan", "--exit-code"]).code, 2);
-    let nothing = site.run(&["rollback", "--yes"]);
-    assert_eq!(nothing.code, 1);
-    assert!(nothing.stderr.starts_with(&format!(
-        "error: nothing to take back: run {run} has left nothing that stands\n"
-    )));
+    for args in [&["rollback", "--yes"][..], &["rollback", &run, "--plan"]] {
+        let again = site.ok(args);
+        assert_eq!(
+            (again.stdout, again.stderr.as_str()),
+            (format!("run {run} is already rolled back\n"), "")
+        );
+    }
+    site.ok(&["rollback", "--all", "--yes"]);
 }
 
 #[test]
@@ -229,6 +232,12 @@ fn decisions_are_events_with_an_author() {
     assert!(
         resumed.stdout.contains("2 changed, 1 decided by hand"),
         "{resumed:#?}"
+    );
+    let preview = site.ok(&["rollback", "--plan"]).stdout;
+    assert!(
+        preview.contains("site.b  stays: it was skipped by decision\n")
+            && preview.ends_with("2 steps to take back, 1 left alone.\n"),
+        "{preview}"
     );
     let log = site.ok(&["journal", "show", "latest", "--json"]).stdout;
     assert!(!log.contains("\"actor\":\"\""), "{log}");

@@ -19,6 +19,80 @@ fn data_goes_to_stdout_and_the_rest_to_stderr() {
 }
 
 #[test]
+fn quiet_hides_the_plan_and_columns_bound_it() {
+    let site = Site::with(CHAIN).var("COLUMNS", "60");
+    let plan = site.ok(&["plan"]).stdout;
+    assert!(
+        plan.lines().skip(1).all(|line| line.chars().count() <= 60),
+        "{plan}"
+    );
+    let quiet = site.ok(&["-q", "apply", "--yes"]);
+    assert!(
+        quiet.stdout.starts_with("run ") && quiet.stdout.lines().count() == 1,
+        "{quiet:#?}"
+    );
+    let loud = site.ok(&["-vv", "rollback", "--yes"]);
+    assert!(loud.stderr.contains(" DEBUG "), "{loud:#?}");
+}
+
+#[test]
+fn each_json_document_says_what_it_is() {
+    let site = Site::with(CHAIN);
+    site.ok(&["apply", "--yes"]);
+    let cases: &[(&[&str], &str)] = &[
+        (&["journal", "list"], "runs"),
+        (&["journal", "log", "latest"], "events"),
+        (&["journal", "log", "latest", "site.a"], "events"),
+        (&["journal", "show", "latest"], "events"),
+        (&["journal", "verify"], "verify"),
+        (&["status"], "run"),
+        (&["graph"], "graph"),
+        (&["config", "show"], "config"),
+        (&["plan"], "plan"),
+        (&["plan", "--diff", "site.a"], "diff"),
+        (&["help", "json"], "help"),
+    ];
+    for (args, want) in cases {
+        let done = site.ok(&[args, &["--json"][..]].concat());
+        let document: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(document["type"], *want, "{args:?}");
+        assert_eq!(document["schema"], "1.0", "{args:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error() {
+    let site = Site::with(CHAIN);
+    for args in [&["plan"][..], &["config", "show"], &["graph", "--json"]] {
+        let done = site.run_into("/dev/full", args);
+        assert_eq!(done.code, 74, "{args:?}: {done:#?}");
+        assert!(
+            done.stderr
+                .contains("error: the output cannot be written: "),
+            "{done:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_configuration_says_is_shown_and_not_obeyed() {
+    let evil = CHAIN.replace(
+        "[\"rm\", \"-f\", \"/tmp/a\"]",
+        "[\"rm\", \"-f\", \"/tmp/a\\u001b[2J\\n\\u202ex\\u2066\"]",
+    );
+    assert_ne!(evil, CHAIN);
+    let site = Site::with(&evil);
+    let plan = site.ok(&["plan"]).stdout;
+    site.ok(&["apply", "--yes"]);
+    let rollback = site.ok(&["rollback", "--plan"]).stdout;
+    for screen in [plan, rollback] {
+        let obeyed = ['\u{1b}', '\u{202e}', '\u{2066}'];
+        assert!(!screen.contains(obeyed), "{screen:?}");
+        assert!(screen.contains("\\u{202e}x"), "{screen:?}");
+    }
+}
+
+#[test]
 fn json_lines_begin_with_a_version_and_end_with_the_exit() {
     let site = Site::with(CHAIN);
     let done = site.ok(&["apply", "--yes", "--json", "--json-into", "copy.jsonl"]);
@@ -147,8 +221,7 @@ fn a_fresh_clone_installs_on_the_simulated_machine() {
         back.stdout.contains(&format!("run {run} rolled back")),
         "{back:#?}"
     );
-    let wrong = site.run(&["rollback", "--host", "sim", "--yes"]);
-    assert_eq!(wrong.code, 1);
+    site.ok(&["rollback", "--host", "sim", "--yes"]);
     for (path, bytes) in site.snapshot() {
         let outside = !path.starts_with(site.path("state/wiab-sim/sim"));
         let leaks = outside && String::from_utf8_lossy(&bytes).contains("PRIVATE KEY");

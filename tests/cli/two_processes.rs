@@ -77,5 +77,42 @@ fn the_third_interrupt_leaves_at_once_and_the_run_resumes() {
     assert_eq!(first.end().code, -1);
     assert_eq!(site.status()["outcome"], "broken-off");
     site.faults("{}");
-    site.ok(&["apply", "--resume"]);
+    let run = site.latest();
+    let before = site.ok(&["journal", "show", "latest"]).stdout;
+    let refused = site.run(&["apply", "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:#?}");
+    assert_eq!(
+        refused.stderr,
+        format!(
+            "error: run {run} broke off in the middle of step `site.b`\n\
+             hint: go on with it:   wiab apply --resume {run}\n      \
+             take it back:    wiab rollback {run}\n      \
+             leave it so:     wiab apply --new-run   begins a new run all the same\n"
+        )
+    );
+    assert_eq!(site.ok(&["journal", "show", "latest"]).stdout, before);
+    site.ok(&["apply", "--yes", "--new-run"]);
+    assert_ne!(site.latest(), run);
+}
+
+#[test]
+fn a_killed_rollback_can_be_tried_until_it_succeeds() {
+    let mut kills = 0;
+    for at in (1..400).step_by(9) {
+        let site = Site::with(CHAIN);
+        site.ok(&["apply", "--yes"]);
+        site.faults(&format!(r#"{{"kill_at":{at}}}"#));
+        let killed = site.run(&["rollback", "--yes"]);
+        if killed.code == 0 {
+            break;
+        }
+        assert_eq!(killed.code, 128 + 9, "{at}: {killed:#?}");
+        kills += 1;
+        site.faults("{}");
+        for _ in 0..2 {
+            site.ok(&["rollback", "--yes"]);
+        }
+        assert_eq!(site.status()["outcome"], "rolled-back", "{at}");
+    }
+    assert!(kills > 2, "only {kills} kill points");
 }

@@ -12,7 +12,7 @@ const MACHINE: &[&str] = &[
     concat!("index.crates", ".io"),
     concat!("deb.debian", ".org"),
     concat!("py", "pi.org"),
-    concat!("registry.npmjs", ".org"),
+    concat!("registry.np", "mjs.org"),
 ];
 
 /// Hosts that an address in the tree may name: public pages, the product's own downloads, and examples.
@@ -39,7 +39,7 @@ fn no_paths_of_a_builder() {
     for file in files() {
         for (at, line) in file.lines() {
             let own = line.match_indices(workplace).any(|(at, _)| {
-                // `/lab/work/` is a path of ours.
+                // The lab has a directory of that name inside another one.
                 !line[..at]
                     .chars()
                     .next_back()

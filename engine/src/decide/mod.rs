@@ -3,6 +3,8 @@
 mod forward;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_back;
 mod unwind;
 
 use std::collections::BTreeSet;

@@ -12,7 +12,7 @@ use crate::outcome::{Before, Failure, How, Outcome, Probe, Receipt, UndoClass};
 use crate::plan::{Plan, RetryPolicy, StepSpec};
 use crate::state::RunState;
 
-fn id(name: &str) -> StepId {
+pub(super) fn id(name: &str) -> StepId {
     StepId::new(name).unwrap()
 }
 
@@ -71,12 +71,12 @@ fn plan(steps: &[&str]) -> Plan {
     }
 }
 
-struct Case {
-    state: RunState,
-    in_flight: InFlight,
+pub(super) struct Case {
+    pub(super) state: RunState,
+    pub(super) in_flight: InFlight,
 }
 
-fn case(width: u32, steps: &[&str]) -> Case {
+pub(super) fn case(width: u32, steps: &[&str]) -> Case {
     with_limits(
         Limits {
             width,
@@ -102,12 +102,12 @@ fn with_limits(limits: Limits, steps: &[&str]) -> Case {
 }
 
 impl Case {
-    fn then(mut self, event: impl Into<Event>) -> Self {
+    pub(super) fn then(mut self, event: impl Into<Event>) -> Self {
         self.state.apply(&event.into()).unwrap();
         self
     }
 
-    fn started(self, name: &str) -> Self {
+    pub(super) fn started(self, name: &str) -> Self {
         let attempt = self.state.record(&id(name)).unwrap().attempts + 1;
         self.then(StepStarted {
             step: id(name),
@@ -125,7 +125,7 @@ impl Case {
         self.then(event)
     }
 
-    fn done(self, name: &str) -> Self {
+    pub(super) fn done(self, name: &str) -> Self {
         self.started(name).captured(name).ended(name, How::Changed)
     }
 
@@ -150,14 +150,14 @@ impl Case {
         })
     }
 
-    fn resumed(self) -> Self {
+    pub(super) fn resumed(self) -> Self {
         self.then(RunResumed {
             tool: String::new(),
             command_line: String::new(),
         })
     }
 
-    fn unwinding(self, wipe_data: bool) -> Self {
+    pub(super) fn unwinding(self, wipe_data: bool) -> Self {
         self.then(UnwindBegan {
             cause: Cause::Operator,
             keep_to: None,
@@ -165,7 +165,7 @@ impl Case {
         })
     }
 
-    fn undone(self, name: &str) -> Self {
+    pub(super) fn undone(self, name: &str) -> Self {
         self.then(UndoStarted {
             step: id(name),
             attempt: 1,
@@ -180,7 +180,7 @@ impl Case {
 
     /// The decisions as words: `start a#1`, `undo b#1`, `end Completed`.
     #[track_caller]
-    fn next(self, expected: &[&str]) -> Self {
+    pub(super) fn next(self, expected: &[&str]) -> Self {
         let words: Vec<String> = decide(&self.state, &self.in_flight)
             .iter()
             .map(|c| self.word(c))
@@ -579,66 +579,4 @@ fn an_operator_may_accept_skip_or_retry_a_failed_step() {
         })
         .resumed()
         .next(&["start a#2"]);
-}
-
-#[test]
-fn rollback_looks_for_a_job_that_the_journal_knows_no_effect_of() {
-    let killed = || case(2, &["a", "b"]).done("a").started("b");
-    let alone = case(1, &["b"]).started("b");
-    assert!(
-        alone.state.has_standing(),
-        "an attempt without outcome may stand"
-    );
-    let look = |found: Probe| {
-        let found = StepReconciled {
-            step: id("b"),
-            attempt: 1,
-            found,
-        };
-        killed()
-            .resumed()
-            .unwinding(true)
-            .next(&["undo a#1", "look b#1"])
-            .then(found)
-    };
-    look(Probe::Running).next(&["undo a#1", "undo b#1"]);
-    look(Probe::Absent)
-        .next(&["undo a#1"])
-        .undone("a")
-        .next(&["end RolledBack"]);
-}
-
-#[test]
-fn a_skipped_undo_is_not_asked_about_again() {
-    let failed = UndoFailed {
-        step: id("a"),
-        attempt: 1,
-        failure: Failure::dirty("no"),
-        evidence: None,
-        took_ms: 1,
-    };
-    case(1, &["a"])
-        .done("a")
-        .unwinding(true)
-        .then(UndoStarted {
-            step: id("a"),
-            attempt: 1,
-        })
-        .then(failed)
-        .next(&["park a"])
-        .then(Parked {
-            step: id("a"),
-            why: String::new(),
-        })
-        .then(RunEnded {
-            outcome: Outcome::Parked,
-        })
-        .then(OperatorDecided {
-            step: Some(id("a")),
-            verdict: Verdict::Skip,
-            note: "x".to_owned(),
-        })
-        .resumed()
-        .unwinding(true)
-        .next(&["end RolledBack"]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,6 +35,10 @@ type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 pub struct Server {
     hub: Arc<Hub>,
     path: PathBuf,
+    /// The socket's file as it was made.
+    identity: Option<(u64, u64)>,
+    /// A second handle of what the acceptor listens on.
+    listener: UnixListener,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -87,13 +91,16 @@ impl Server {
             _dir: held,
         });
         let shared = Arc::clone(&hub);
+        let second = listener.try_clone().map_err(fail)?;
         let acceptor = std::thread::Builder::new()
             .name("journal-live".to_owned())
             .spawn(move || accept(&listener, &shared))
             .map_err(fail)?;
         Ok(Self {
             hub,
+            identity: identity(&path),
             path,
+            listener: second,
             acceptor: Some(acceptor),
         })
     }
@@ -123,8 +130,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.hub.ending.store(true, Ordering::SeqCst);
         self.hub.journal.shared().pulse.beat();
-        // Wakes the acceptor.
-        drop(UnixStream::connect(&self.path));
+        // Wakes the acceptor whatever became of the socket's name.
+        if let Err(error) = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both) {
+            tracing::debug!(%error, "the live socket could not be shut down");
+        }
         if self
             .acceptor
             .take()
@@ -132,10 +141,19 @@ impl Drop for Server {
         {
             tracing::error!("the live server panicked");
         }
-        if let Err(error) = fs_err::remove_file(&self.path) {
+        // A file that took the name is not ours to remove.
+        if identity(&self.path).is_some_and(|found| Some(found) == self.identity)
+            && let Err(error) = fs_err::remove_file(&self.path)
+        {
             tracing::debug!(%error, "the live socket could not be removed");
         }
     }
+}
+
+/// Device and number of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = fs_err::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 fn accept(listener: &UnixListener, hub: &Arc<Hub>) {

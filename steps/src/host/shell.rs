@@ -1,12 +1,13 @@
 //! A host together with the attempt that uses it: commands go to the transcript, host errors become failures.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use wiab_engine::outcome::{Failure, Residue};
 use wiab_engine::ports::{StepCx, Tick};
 
 use super::quote::quote;
-use super::{Cmd, Host, HostError, JobId, JobState, Meta, Output, Stat};
+use super::{Cmd, Host, HostError, JobId, JobState, Meta, OUTPUT_BYTES_MAX, Output, Stat};
 
 /// Most bytes of each stream of one command in the transcript, half from its beginning, half from its end.
 const STREAM_BYTES_MAX: usize = 32 << 10;
@@ -57,7 +58,7 @@ impl<'a> Shell<'a> {
         let begun_ms = self.cx.clock.mono_ms();
         let line = |text: &str| self.cx.progress.tick(Tick::Line(text.to_owned()));
         let done = self.host.run(cmd, &self.cx.cancel, &line).await;
-        self.record(cmd, begun_ms, done.as_ref());
+        self.record(cmd, begun_ms, done.as_ref(), b"");
         done.map_err(|error| (failure(&error, fresh), error))
     }
 
@@ -125,16 +126,21 @@ impl<'a> Shell<'a> {
     pub async fn job(&self, label: &str, cmd: &Cmd) -> Result<Output, Failure> {
         let (id, fresh) = (self.job_id(label), self.is_fresh());
         let begun_ms = self.cx.clock.mono_ms();
-        let line = |text: &str| self.cx.progress.tick(Tick::Line(text.to_owned()));
+        let said = Mutex::new(Vec::new());
+        let line = |text: &str| {
+            keep(&said, text);
+            self.cx.progress.tick(Tick::Line(text.to_owned()));
+        };
         if let Err(error) = self.host.job_start(&id, cmd).await {
-            self.record(cmd, begun_ms, Err(&error));
+            self.record(cmd, begun_ms, Err(&error), b"");
             return Err(failure(&error, fresh));
         }
         let wait = self
             .host
             .job_wait(&id, 0, cmd.timeout_ms, &self.cx.cancel, &line);
         let done = wait.await;
-        self.record(cmd, begun_ms, done.as_ref());
+        let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.record(cmd, begun_ms, done.as_ref(), &said);
         // The job has run: whatever became of it, the host may have changed.
         done.map_err(|error| failure(&error, false))
     }
@@ -154,8 +160,9 @@ impl<'a> Shell<'a> {
         !self.cx.resumed && self.cx.evidence.is_empty()
     }
 
-    /// Writes a command to the transcript: never its input or environment, which may hold secrets.
-    fn record(&self, cmd: &Cmd, begun_ms: u64, done: Result<&Output, &HostError>) {
+    /// Writes a command to the transcript: never its input or environment, which may hold secrets. `said` is what is known
+    /// of its output when it did not end by itself.
+    fn record(&self, cmd: &Cmd, begun_ms: u64, done: Result<&Output, &HostError>, said: &[u8]) {
         let took_ms = self.cx.clock.mono_ms().saturating_sub(begun_ms);
         let root = if cmd.root { "# " } else { "$ " };
         let mut text = format!("{root}{}\n", quote(&cmd.argv));
@@ -166,7 +173,10 @@ impl<'a> Shell<'a> {
                 }
                 let _ = writeln!(text, "[exit {}, {took_ms} ms]", output.code);
             }
-            Err(error) => drop(writeln!(text, "[{error}, {took_ms} ms]")),
+            Err(error) => {
+                text.push_str(&bounded(said));
+                let _ = writeln!(text, "[{error}, {took_ms} ms]");
+            }
         }
         self.cx.evidence.push(&text);
     }
@@ -174,6 +184,17 @@ impl<'a> Shell<'a> {
     fn note(&self, what: &str, error: Option<&HostError>) {
         let end = error.map_or_else(|| "[ok]".to_owned(), |error| format!("[{error}]"));
         self.cx.evidence.push(&format!("$ {what}\n{end}\n"));
+    }
+}
+
+/// Keeps a line of a job; of very much, what came first and last.
+fn keep(said: &Mutex<Vec<u8>>, text: &str) {
+    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    said.extend_from_slice(text.as_bytes());
+    said.push(b'\n');
+    if said.len() > OUTPUT_BYTES_MAX {
+        let end = said.len().saturating_sub(STREAM_BYTES_MAX);
+        said.drain(STREAM_BYTES_MAX..end);
     }
 }
 
@@ -275,7 +296,7 @@ fn failure(error: &HostError, fresh: bool) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use wiab_engine::id::{RunId, StepId};
     use wiab_engine::outcome::RetryAdvice;

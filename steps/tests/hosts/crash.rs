@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use wiab_engine::ports::Clock as _;
 use wiab_steps::host::sim::{Machine, Phase, Points, SimHost, SimOptions};
 use wiab_steps::host::{Host, Meta};
 
-use super::{block, root};
+use super::{block, good, root, root_with};
 
 const LINES: [&str; 7] = [
     "dpkg --configure -a",
@@ -95,6 +96,79 @@ fn every_point_is_survived() {
     });
 }
 
+const DOMAIN: &str = "<domain type='kvm'><name>vm</name><memory unit='MiB'>512</memory><vcpu>1</vcpu>\
+    <os><type arch='x86_64'>hvm</type></os></domain>";
+
+#[test]
+fn what_time_has_done_and_wiab_has_seen_stays_so_after_a_death() {
+    block(async {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |tap: Points| {
+            let options = SimOptions {
+                fresh: Machine::fresh().with_libvirt(),
+                tap: Some(Arc::new(tap)),
+                ..SimOptions::default()
+            };
+            SimHost::open(dir.path(), options).unwrap()
+        };
+        let state = async |host: &SimHost| good(host, "virsh domstate vm").await;
+        let host = open(Points::record());
+        root_with(&*host, "virsh define /dev/stdin", DOMAIN).await;
+        good(&*host, "virsh start vm").await;
+        drop(host);
+        // Asked twice, shut down, asked until it is off, dead at the next question.
+        let host = open(Points::die_at(10));
+        assert_eq!(state(&host).await, "running\n\n");
+        good(&*host, "virsh shutdown vm").await;
+        assert_eq!(state(&host).await, "running\n\n");
+        host.clock().sleep(4_000).await;
+        assert_eq!(state(&host).await, "shut off\n\n");
+        tokio::select! {
+            biased;
+            () = host.died() => {}
+            _ = state(&host) => panic!("it lives on"),
+        }
+        let seen = host.canonical_state();
+        drop(host);
+        let host = open(Points::record());
+        assert_eq!(
+            host.canonical_state(),
+            seen,
+            "a death in a test leaves what a killed process leaves"
+        );
+        assert_eq!(state(&host).await, "shut off\n\n");
+    });
+}
+
+#[test]
+fn little_time_is_lost_with_a_death_and_none_comes_back() {
+    block(async {
+        let dir = tempfile::tempdir().unwrap();
+        let host = SimHost::open(dir.path(), options(Points::die_at(40))).unwrap();
+        let clock = host.clock();
+        let ask = async {
+            loop {
+                root(&*host, "test -e /etc/hosts").await.unwrap();
+                clock.sleep(700).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = host.died() => {}
+            () = ask => {}
+        }
+        let dead_ms = clock.mono_ms();
+        drop(host);
+        let host = SimHost::open(dir.path(), SimOptions::default()).unwrap();
+        let back_ms = host.clock().mono_ms();
+        assert!(dead_ms > 10_000, "{dead_ms}");
+        assert!(
+            (dead_ms - 1_000..=dead_ms).contains(&back_ms),
+            "{back_ms} of {dead_ms}"
+        );
+    });
+}
+
 #[test]
 fn reading_costs_no_write() {
     block(async {
@@ -117,6 +191,64 @@ fn reading_costs_no_write() {
         let second = SimHost::open(dir.path(), SimOptions::default()).unwrap();
         assert!(root(&*second, "touch /tmp/b").await.is_err());
         root(&*second, "test -e /tmp/a").await.unwrap();
+    });
+}
+
+/// Set for the child whose disk is full.
+const FULL: &str = "WIAB_TEST_FULL_DIR";
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is its own child, which may only write short files"
+)]
+fn a_torn_record_is_taken_back() {
+    let write = async |host: &SimHost, index: usize| {
+        let path = format!("/var/tmp/{index}");
+        host.write(&path, &[b'x'; 3_000], &Meta::root(0o644)).await
+    };
+    if let Some(dir) = std::env::var_os(FULL) {
+        block(async {
+            let host =
+                SimHost::open(std::path::Path::new(&dir), options(Points::record())).unwrap();
+            let mut index = 0;
+            while write(&host, index).await.is_ok() {
+                index += 1;
+                assert!(index < 1_000, "the disk is never full");
+            }
+            let failed = format!("/var/tmp/{index}");
+            assert_eq!(host.stat(&failed).await.unwrap(), None);
+            // A short change still fits: the torn one is gone.
+            good(&*host, "touch /var/tmp/last").await;
+            assert!(write(&host, index).await.is_err());
+        });
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // 512-byte blocks; the snapshot of the machine must fit.
+    let status = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "hosts::crash::a_torn_record_is_taken_back"])
+        .env(FULL, dir.path())
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    block(async {
+        let host = SimHost::open(dir.path(), SimOptions::default()).unwrap();
+        let mut index = 0;
+        while host
+            .stat(&format!("/var/tmp/{index}"))
+            .await
+            .unwrap()
+            .is_some()
+        {
+            index += 1;
+        }
+        assert!(index > 3, "{index}");
+        assert!(host.stat("/var/tmp/last").await.unwrap().is_some());
+        write(&host, index).await.unwrap();
     });
 }
 

@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use wiab_engine::id::{RunId, StepId};
-use wiab_engine::ports::Cancel;
-use wiab_steps::host::local::LocalHost;
+use wiab_engine::ports::{Cancel, Progress, StepCx, Transcript};
+use wiab_steps::host::local::{LocalHost, SystemClock};
+use wiab_steps::host::shell::Shell;
 use wiab_steps::host::{Cmd, Host, HostError, JobId, JobState, Meta};
 
 use super::block;
@@ -223,7 +224,7 @@ fn a_job_is_claimed_once() {
 }
 
 #[test]
-fn a_killed_job_is_lost() {
+fn a_killed_job_has_ended() {
     block(async {
         let dir = tempfile::tempdir().unwrap();
         let host = host(dir.path());
@@ -243,7 +244,7 @@ fn a_killed_job_is_lost() {
                 HostError::Cancelled
             };
             assert_eq!(done, Err(expected));
-            assert_eq!(host.job_state(&id).await.unwrap(), JobState::Lost);
+            assert_eq!(host.job_state(&id).await.unwrap(), JobState::Exited(143));
         }
         // A process that only has the same number is not the job.
         let id = job("stale");
@@ -266,5 +267,129 @@ fn a_killed_job_is_lost() {
             .await
             .unwrap();
         assert_eq!(output.code, 127);
+    });
+}
+
+/// Starts a job that cannot be ended with TERM and runs until the file `gate` exists; answers wrapper and command.
+async fn stubborn(host: &LocalHost, dir: &Path, id: &JobId) -> (String, String) {
+    let pid = dir.join(format!("{}.pid", id.label));
+    let script = format!(
+        "trap '' TERM; echo $$ >{0}.new; mv {0}.new {0}; while ! [ -e {1} ]; do sleep 0.01; done",
+        pid.display(),
+        dir.join("gate").display()
+    );
+    host.job_start(id, &sh(&script)).await.unwrap();
+    until(|| pid.exists()).await;
+    let claim = dir.join("jobs").join(id.dir_name()).join("pid");
+    let claim = fs_err::read_to_string(claim).unwrap();
+    let wrapper = claim.split(' ').next().unwrap().to_owned();
+    let command = fs_err::read_to_string(&pid).unwrap().trim().to_owned();
+    (wrapper, command)
+}
+
+fn lives(pid: &str) -> bool {
+    Path::new("/proc").join(pid).join("cwd").exists()
+}
+
+#[test]
+fn a_job_lives_as_long_as_anything_of_it() {
+    block(async {
+        let dir = tempfile::tempdir().unwrap();
+        let host = host(dir.path());
+        let told = job("told");
+        let (wrapper, command) = stubborn(&host, dir.path(), &told).await;
+        let signals =
+            format!("kill -TERM {wrapper} {command}; kill -INT {wrapper}; kill -HUP {wrapper}");
+        assert!(run(&host, &sh(&signals)).await.unwrap().ok());
+        assert_eq!(host.job_state(&told).await.unwrap(), JobState::Running);
+        let orphan = job("orphan");
+        let (wrapper, command) = stubborn(&host, dir.path(), &orphan).await;
+        assert!(
+            run(&host, &sh(&format!("kill -KILL {wrapper}")))
+                .await
+                .unwrap()
+                .ok()
+        );
+        until(|| !lives(&wrapper)).await;
+        assert_eq!(host.job_state(&orphan).await.unwrap(), JobState::Running);
+        assert!(host.job_forget(&orphan).await.is_err());
+        fs_err::write(dir.path().join("gate"), "").unwrap();
+        let done = host
+            .job_wait(&told, 0, 60_000, &Cancel::default(), &|_| {})
+            .await;
+        assert_eq!(done.unwrap().code, 0);
+        let done = host
+            .job_wait(&orphan, 0, 60_000, &Cancel::default(), &|_| {})
+            .await;
+        assert!(
+            matches!(done, Err(HostError::LostMidway { .. })),
+            "{done:?}"
+        );
+        assert!(!lives(&command));
+    });
+}
+
+#[test]
+fn whoever_is_left_of_a_job_is_killed() {
+    block(async {
+        let dir = tempfile::tempdir().unwrap();
+        let host = host(dir.path());
+        for (label, orphaned, expected) in [
+            ("whole", false, JobState::Exited(137)),
+            ("rest", true, JobState::Lost),
+        ] {
+            let id = job(label);
+            let (wrapper, command) = stubborn(&host, dir.path(), &id).await;
+            if orphaned {
+                assert!(
+                    run(&host, &sh(&format!("kill -KILL {wrapper}")))
+                        .await
+                        .unwrap()
+                        .ok()
+                );
+                until(|| !lives(&wrapper)).await;
+            }
+            let done = host.job_wait(&id, 0, 50, &Cancel::default(), &|_| {}).await;
+            assert_eq!(done, Err(HostError::TimedOut { after_ms: 50 }));
+            assert!(!lives(&command) && !lives(&wrapper), "{label}");
+            assert_eq!(host.job_state(&id).await.unwrap(), expected);
+        }
+    });
+}
+
+#[test]
+fn what_a_stopped_job_said_is_evidence() {
+    block(async {
+        let dir = tempfile::tempdir().unwrap();
+        let host = host(dir.path());
+        let step = StepId::new("a.b").unwrap();
+        let cx = StepCx {
+            run: RunId([1; 16]),
+            step: step.clone(),
+            attempt: 1,
+            forward_attempt: 1,
+            resumed: false,
+            cancel: Cancel::default(),
+            progress: Progress { step, sink: None },
+            clock: Arc::new(SystemClock::new()),
+            evidence: Transcript::default(),
+        };
+        let ready = dir.path().join("ready");
+        let cmd = sh(&format!(
+            "echo one; printf two; : >{}; sleep 600",
+            ready.display()
+        ));
+        let shell = Shell::new(&host, &cx);
+        let watch = async {
+            until(|| ready.exists()).await;
+            cx.cancel.cancel();
+        };
+        let (done, ()) = tokio::join!(shell.job("run", &cmd), watch);
+        assert!(done.is_err());
+        let text = String::from_utf8(cx.evidence.bytes().unwrap()).unwrap();
+        assert!(
+            text.contains("\none\ntwo") && text.contains("[stopped on request"),
+            "{text}"
+        );
     });
 }

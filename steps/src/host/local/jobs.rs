@@ -3,7 +3,7 @@
 //! A job is a directory below the job root. A small shell wrapper, started in its own session, claims the job by linking
 //! `pid` (atomic, only the first wins), and only then starts the command: no `pid` means that the command was never
 //! started (absent), wherever wiab or the wrapper died before. `log` holds both output streams. `exit` appears by rename
-//! when the command has ended; a claimed job without `exit` whose process is gone is lost.
+//! when the command has ended; a claimed job without `exit` is lost when no process of its session is left.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -19,8 +19,11 @@ use super::clock::pause;
 use super::process::{Target, boot_id, look, session};
 
 /// The wrapper. Its parameters: the directory, the number of bytes on its input, the command. Nothing is interpolated.
-/// The pid file names the process, its start and the boot, so that a reused number is not mistaken.
+/// The pid file names the process, its start and the boot, so that a reused number is not mistaken. The wrapper outlives
+/// the signals that end the command, to note its exit code, and the end of whoever waits for `started`. It traps them
+/// rather than ignoring them: a trap is not inherited, the command gets every signal's default.
 const WRAPPER: &str = r#"
+trap : HUP INT TERM PIPE
 d=$1; n=$2; shift 2
 umask 022
 in=$d/in.$$; me=$d/pid.$$
@@ -30,9 +33,9 @@ field() { shift 19; printf %s "$1"; }
 stat=$(cat /proc/$$/stat); start=$(field ${stat##*)})
 printf '%s %s %s\n' "$$" "$start" "$(cat /proc/sys/kernel/random/boot_id)" >"$me" || exit 1
 sync "$me"
-if ! ln "$me" "$d/pid" 2>/dev/null; then rm -f "$me" "$in"; echo exists; exit 0; fi
+if ! ln "$me" "$d/pid" 2>/dev/null; then rm -f "$me" "$in"; echo exists 2>/dev/null; exit 0; fi
 rm -f "$me"; sync "$d"
-: >"$d/log"; echo started
+: >"$d/log"; echo started 2>/dev/null
 exec >>"$d/log" 2>&1
 "$@" <"$in"
 code=$?
@@ -42,6 +45,9 @@ rm -f "$in"
 
 /// How long the wrapper may take to claim a job.
 const CLAIM_MS: u64 = 60_000;
+
+/// How long the wrapper may take to note the end of a killed command: it syncs.
+const NOTE_MS: u64 = 10_000;
 
 /// Time between two looks at a running job, first and last.
 const POLL_MS: (u64, u64) = (10, 250);
@@ -80,9 +86,24 @@ fn exit_of(dir: &Path) -> Option<i32> {
 }
 
 impl Claim {
+    /// Whether any process of the job's session lives; its first one, the wrapper, may be gone.
     fn lives(&self) -> bool {
-        let same = look(self.pid).is_some_and(|seen| seen.start == self.start && !seen.zombie);
-        same && boot_id() == self.boot
+        if boot_id() != self.boot {
+            return false;
+        }
+        match look(self.pid) {
+            Some(seen) if seen.start == self.start && !seen.zombie => true,
+            // The number is another process's now, which cannot be while the session has members.
+            Some(seen) if seen.start != self.start => false,
+            Some(_) | None => !session(self.pid).is_empty(),
+        }
+    }
+
+    /// Living processes of the session without the wrapper.
+    fn others(&self) -> Vec<i32> {
+        let mut pids = session(self.pid);
+        pids.retain(|pid| *pid != self.pid);
+        pids
     }
 }
 
@@ -166,7 +187,10 @@ impl LocalHost {
             tail.read(line)?;
             match state {
                 JobState::Absent => return Err(lost("no such job was started")),
-                JobState::Lost => return Err(lost("the job ended without an exit code")),
+                JobState::Lost => {
+                    tail.capture.flush(line);
+                    return Err(lost("the job ended without an exit code"));
+                }
                 JobState::Exited(code) => {
                     tail.capture.flush(line);
                     return whole(&dir, code);
@@ -177,6 +201,7 @@ impl LocalHost {
                 .saturating_sub(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
             if left_ms == 0 {
                 self.kill_job(&dir).await;
+                tail.finish(line)?;
                 return Err(HostError::TimedOut {
                     after_ms: timeout_ms,
                 });
@@ -184,6 +209,7 @@ impl LocalHost {
             tokio::select! {
                 () = cancel.cancelled() => {
                     self.kill_job(&dir).await;
+                    tail.finish(line)?;
                     return Err(HostError::Cancelled);
                 }
                 () = pause(poll_ms.min(left_ms)) => poll_ms = (poll_ms * 2).min(POLL_MS.1),
@@ -191,25 +217,20 @@ impl LocalHost {
         }
     }
 
-    /// Ends everything in the job's session: TERM, some time, KILL.
+    /// Ends everything in the job's session, whoever is left of it: TERM, some time, KILL. The wrapper is the last.
     async fn kill_job(&self, dir: &Path) {
         let Some(claim) = claim_of(dir).filter(Claim::lives) else {
             return;
         };
         self.send(&Target::Each(session(claim.pid)), Signal::TERM)
             .await;
-        let mut waited_ms = 0;
-        while waited_ms < self.grace_ms && !session(claim.pid).is_empty() {
-            pause(POLL_MS.0).await;
-            waited_ms += POLL_MS.0;
-        }
+        gone(self.grace_ms, || claim.others().is_empty()).await;
+        self.send(&Target::Each(claim.others()), Signal::KILL).await;
+        gone(NOTE_MS, || session(claim.pid).is_empty()).await;
         self.send(&Target::Each(session(claim.pid)), Signal::KILL)
             .await;
         // Killed processes leave `/proc` a moment later.
-        while waited_ms < 2 * self.grace_ms && !session(claim.pid).is_empty() {
-            pause(POLL_MS.0).await;
-            waited_ms += POLL_MS.0;
-        }
+        gone(NOTE_MS, || session(claim.pid).is_empty()).await;
     }
 
     pub(super) fn forget_job(&self, id: &JobId) -> Result<(), HostError> {
@@ -226,6 +247,15 @@ impl LocalHost {
     }
 }
 
+/// Waits until it is so, at most so long.
+async fn gone(most_ms: u64, is_so: impl Fn() -> bool) {
+    let mut waited_ms = 0;
+    while waited_ms < most_ms && !is_so() {
+        pause(POLL_MS.0).await;
+        waited_ms += POLL_MS.0;
+    }
+}
+
 /// Follows a growing log.
 struct Tail {
     path: PathBuf,
@@ -234,6 +264,13 @@ struct Tail {
 }
 
 impl Tail {
+    /// Reads what a job that has ended left.
+    fn finish(&mut self, line: LineSink<'_>) -> Result<(), HostError> {
+        self.read(line)?;
+        self.capture.flush(line);
+        Ok(())
+    }
+
     fn read(&mut self, line: LineSink<'_>) -> Result<(), HostError> {
         let Ok(mut log) = fs_err::File::open(&self.path) else {
             // The claim comes a moment before the log.
@@ -269,4 +306,35 @@ fn whole(dir: &Path, code: i32) -> Result<Output, HostError> {
         stdout: all.capture.into_bytes(),
         stderr: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the wrapper alone is tested")]
+    fn a_wrapper_that_nobody_listens_to_still_runs_its_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wrapper = Command::new("sh")
+            .args(["-c", WRAPPER, "wiab-job"])
+            .arg(dir.path())
+            .args(["0", "grep", "^SigIgn", "/proc/self/status"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop((wrapper.stdout.take(), wrapper.stderr.take()));
+        drop(wrapper.stdin.take());
+        assert!(wrapper.wait().unwrap().success());
+        assert_eq!(exit_of(dir.path()), Some(0));
+        // The command ends by SIGPIPE and SIGTERM like any other.
+        let log = fs_err::read_to_string(dir.path().join("log")).unwrap();
+        let mask = log.trim().rsplit(['\t', ' ']).next().unwrap();
+        let ignored = u64::from_str_radix(mask, 16).unwrap();
+        assert_eq!(ignored & (1 << 12 | 1 << 14), 0, "{log}");
+    }
 }

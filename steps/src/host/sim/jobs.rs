@@ -61,8 +61,10 @@ impl Inner {
             };
             self.machine.now_ms = self.machine.now_ms.max(job.ends_ms);
             let changes = self.end_of(&name, job, false);
-            // The store's failure shows at the next operation of wiab itself.
-            let _ = self.commit(changes);
+            if self.commit(&changes).is_err() {
+                // The store's failure shows at the next operation of wiab itself; the job is due again then.
+                break;
+            }
         }
         self.machine.now_ms = self.machine.now_ms.max(now_ms);
     }
@@ -216,6 +218,9 @@ impl SimHost {
                     JobEnd::Running => job.ends_ms,
                 },
             };
+            if now_ms >= ends_ms {
+                return Err(lost("the job's end cannot be recorded"));
+            }
             if now_ms >= deadline_ms {
                 self.kill_job(&name)?;
                 return Err(HostError::TimedOut {
@@ -246,7 +251,7 @@ impl SimHost {
             return Ok(());
         };
         let changes = inner.end_of(name, job, true);
-        inner.commit(changes)
+        inner.commit(&changes)
     }
 
     pub(super) async fn forget_job(&self, id: &JobId) -> Result<(), HostError> {

@@ -8,6 +8,7 @@ mod fault;
 mod files;
 mod hooks;
 mod jobs;
+mod marks;
 mod perform;
 mod preset;
 mod sha256;
@@ -32,6 +33,7 @@ pub use self::store::SimError;
 
 use self::fault::Armed;
 use self::jobs::Running;
+use self::marks::Marks;
 use self::store::{Opened, Store};
 use super::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
 use crate::secrets::{Entropy, SeededEntropy};
@@ -83,6 +85,9 @@ pub(crate) struct Inner {
     // Another process owns the directory: look, do not touch.
     copy: bool,
     running: Running,
+    marks: Marks,
+    /// The clock as a killed process leaves it.
+    stored_ms: u64,
 }
 
 impl fmt::Debug for SimHost {
@@ -141,6 +146,8 @@ impl SimHost {
             died: Notify::new(),
             inner: Mutex::new(Inner {
                 running: Running::of(&machine),
+                marks: Marks::of(&machine),
+                stored_ms: machine.now_ms,
                 machine,
                 store,
                 copy,
@@ -204,7 +211,7 @@ impl SimHost {
         let before = inner.machine.clone();
         let after = change(before.clone());
         let changes = before.changes_to(&after);
-        inner.commit(changes)
+        inner.commit(&changes)
     }
 
     /// The state at the present virtual time: due jobs have ended.
@@ -212,6 +219,7 @@ impl SimHost {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_dead() {
             inner.pass_time(self.clock.mono_ms());
+            inner.keep_time();
         }
         inner
     }

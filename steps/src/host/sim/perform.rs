@@ -49,7 +49,7 @@ struct Planned {
 
 impl Inner {
     /// Takes changes and records them.
-    pub(super) fn commit(&mut self, changes: Vec<Change>) -> Result<(), HostError> {
+    pub(super) fn commit(&mut self, changes: &[Change]) -> Result<(), HostError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -58,27 +58,34 @@ impl Inner {
                 why: "another process uses this simulated machine".to_owned(),
             });
         }
-        self.running.follow(&changes);
-        self.machine.commit(&changes);
-        self.record(changes)
+        // Recorded first: what cannot be recorded has not happened.
+        self.record(changes)?;
+        self.running.follow(changes);
+        self.marks.follow(changes);
+        self.machine.commit(changes);
+        if let Some(store) = &mut self.store {
+            store.fold(&self.machine);
+        }
+        Ok(())
     }
 
-    fn record(&mut self, changes: Vec<Change>) -> Result<(), HostError> {
-        let Some(store) = &mut self.store else {
-            return Ok(());
-        };
-        store
-            .append(changes, &self.machine)
-            .map_err(|error| HostError::File {
-                path: "the simulated machine's directory".to_owned(),
-                why: error.to_string(),
-            })
+    fn record(&mut self, changes: &[Change]) -> Result<(), HostError> {
+        if let Some(store) = &mut self.store {
+            store
+                .append(changes, self.machine.now_ms)
+                .map_err(|error| HostError::File {
+                    path: "the simulated machine's directory".to_owned(),
+                    why: error.to_string(),
+                })?;
+        }
+        self.stored_ms = self.machine.now_ms;
+        Ok(())
     }
 
     /// Records the time alone.
     pub(super) fn note_time(&mut self) {
-        // Best effort at the end of a life: a lost moment of virtual time hurts nobody.
-        let _ = self.record(Vec::new());
+        // Best effort: a store that fails shows at the next change.
+        let _ = self.record(&[]);
     }
 }
 
@@ -174,7 +181,7 @@ impl SimHost {
         if planned.version != inner.machine.version {
             planned = plan_in(&inner, op)?;
         }
-        inner.commit(planned.changes.clone())?;
+        inner.commit(&planned.changes)?;
         Ok(planned)
     }
 
@@ -182,7 +189,7 @@ impl SimHost {
     fn leave_half(&self, op: &Op<'_>) -> Result<(), HostError> {
         let mut inner = self.lock();
         let planned = plan_in(&inner, op)?;
-        inner.commit(planned.half.unwrap_or_default())
+        inner.commit(&planned.half.unwrap_or_default())
     }
 
     /// Waits a part of an operation's time, streaming its lines.
@@ -257,7 +264,8 @@ impl SimHost {
         }
         {
             let mut inner = self.lock();
-            inner.note_time();
+            // As a killed process leaves it: time that nobody recorded has not passed.
+            inner.machine.now_ms = inner.stored_ms;
             inner.store = None;
             self.dead.store(true, Ordering::SeqCst);
         }

@@ -42,11 +42,11 @@ struct Header {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct Line<C> {
     #[serde(rename = "t")]
     now_ms: u64,
     #[serde(rename = "c")]
-    changes: Vec<Change>,
+    changes: C,
 }
 
 /// An open directory.
@@ -55,7 +55,10 @@ pub(crate) struct Store {
     dir: PathBuf,
     generation: u64,
     log: fs_err::File,
+    /// Length of the log without a torn end.
     log_bytes: u64,
+    /// The log's end is not known to be whole: nothing more is written.
+    broken: bool,
     buffer: Vec<u8>,
     lock: fs_err::File,
 }
@@ -98,40 +101,54 @@ impl Store {
             return Ok(Opened::Copy(machine));
         }
         let generation = generation + 1;
-        let log = begin(dir, generation, &machine)?;
+        let (log, log_bytes) = begin(dir, generation, &machine)?;
         let store = Self {
             dir: dir.to_owned(),
             generation,
             log,
-            log_bytes: 0,
+            log_bytes,
+            broken: false,
             buffer: Vec::new(),
             lock,
         };
         Ok(Opened::Owner(machine, store))
     }
 
-    /// Records changes that the machine has already taken, with one `write`.
-    pub(crate) fn append(&mut self, changes: Vec<Change>, after: &Machine) -> Result<(), SimError> {
+    /// Records changes that the machine takes at `now_ms`, with one `write`. After an error nothing of them is recorded.
+    pub(crate) fn append(&mut self, changes: &[Change], now_ms: u64) -> Result<(), SimError> {
+        if self.broken {
+            let why = "an earlier change could not be recorded; open the machine again";
+            return Err(std::io::Error::other(why).into());
+        }
         self.buffer.clear();
-        let line = Line {
-            now_ms: after.now_ms,
-            changes,
-        };
+        let line = Line { now_ms, changes };
         serde_json::to_writer(&mut self.buffer, &line).map_err(std::io::Error::from)?;
         self.buffer.push(b'\n');
-        self.log.write_all(&self.buffer)?;
-        self.log_bytes += self.buffer.len() as u64;
-        if self.log_bytes > LOG_BYTES_MAX {
-            self.generation += 1;
-            self.log = begin(&self.dir, self.generation, after)?;
-            self.log_bytes = 0;
+        if let Err(error) = self.log.write_all(&self.buffer) {
+            // A torn line may only be the last one.
+            self.broken = self.log.set_len(self.log_bytes).is_err();
+            return Err(error.into());
         }
+        self.log_bytes += self.buffer.len() as u64;
         Ok(())
+    }
+
+    /// Folds a long log into a new snapshot.
+    pub(crate) fn fold(&mut self, machine: &Machine) {
+        if self.broken || self.log_bytes <= LOG_BYTES_MAX {
+            return;
+        }
+        self.generation += 1;
+        match begin(&self.dir, self.generation, machine) {
+            Ok((log, log_bytes)) => (self.log, self.log_bytes) = (log, log_bytes),
+            // The old log may belong to an older snapshot now; the next change says so.
+            Err(_) => self.broken = true,
+        }
     }
 }
 
 /// Writes a snapshot and begins an empty log.
-fn begin(dir: &Path, generation: u64, machine: &Machine) -> Result<fs_err::File, SimError> {
+fn begin(dir: &Path, generation: u64, machine: &Machine) -> Result<(fs_err::File, u64), SimError> {
     let snapshot = serde_json::to_vec(&serde_json::json!({
         "generation": generation,
         "machine": machine,
@@ -145,11 +162,12 @@ fn begin(dir: &Path, generation: u64, machine: &Machine) -> Result<fs_err::File,
     let temp = dir.join("changes.jsonl.new");
     let mut header = serde_json::to_vec(&Header { generation }).map_err(std::io::Error::from)?;
     header.push(b'\n');
-    fs_err::write(&temp, header)?;
+    fs_err::write(&temp, &header)?;
     fs_err::rename(&temp, dir.join("changes.jsonl"))?;
-    Ok(fs_err::OpenOptions::new()
+    let log = fs_err::OpenOptions::new()
         .append(true)
-        .open(dir.join("changes.jsonl"))?)
+        .open(dir.join("changes.jsonl"))?;
+    Ok((log, header.len() as u64))
 }
 
 fn optional(path: &Path) -> Result<Option<Vec<u8>>, SimError> {
@@ -188,7 +206,7 @@ fn load(dir: &Path) -> Result<Option<(u64, Machine)>, SimError> {
         .is_ok_and(|header| header.generation == snapshot.generation);
     if current {
         for line in lines {
-            let line: Line =
+            let line: Line<Vec<Change>> =
                 serde_json::from_slice(line).map_err(|error| damaged(&path, &error))?;
             machine.commit(&line.changes);
             machine.now_ms = line.now_ms;
@@ -217,7 +235,7 @@ mod tests {
             machine.now_ms = i;
             let change = vec![Change("sysctl:a".to_owned(), Some(i.to_string().into()))];
             machine.commit(&change);
-            store.append(change, &machine).unwrap();
+            store.append(&change, machine.now_ms).unwrap();
         }
         assert!(matches!(
             Store::open(dir.path(), Machine::default).unwrap(),
@@ -247,16 +265,35 @@ mod tests {
         let (mut machine, mut store) = owner(dir.path());
         let change = vec![Change("sysctl:a".to_owned(), Some("1".into()))];
         machine.commit(&change);
-        store.append(change, &machine).unwrap();
+        store.append(&change, machine.now_ms).unwrap();
         let old = fs_err::read(dir.path().join("changes.jsonl")).unwrap();
         drop(store);
         let (mut machine, mut store) = owner(dir.path());
         let change = vec![Change("sysctl:a".to_owned(), None)];
         machine.commit(&change);
-        store.append(change, &machine).unwrap();
+        store.append(&change, machine.now_ms).unwrap();
         drop(store);
         drop(owner(dir.path()));
         fs_err::write(dir.path().join("changes.jsonl"), old).unwrap();
         assert_eq!(owner(dir.path()).0.get::<Sysctl>("a"), None);
+    }
+
+    #[test]
+    fn after_a_tear_that_stays_nothing_more_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut machine, mut store) = owner(dir.path());
+        let change = vec![Change("sysctl:a".to_owned(), Some("1".into()))];
+        machine.commit(&change);
+        store.append(&change, 1).unwrap();
+        // A full disk that cannot be cut either.
+        let full = fs_err::OpenOptions::new().append(true).open("/dev/full");
+        let log = std::mem::replace(&mut store.log, full.unwrap());
+        assert!(matches!(store.append(&change, 2), Err(SimError::Io(_))));
+        store.log = log;
+        assert!(store.append(&change, 3).is_err());
+        drop(store);
+        let (found, mut store) = owner(dir.path());
+        assert_eq!((found.now_ms, found.state), (1, machine.state));
+        store.append(&change, 4).unwrap();
     }
 }

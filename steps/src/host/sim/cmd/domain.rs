@@ -466,6 +466,19 @@ pub(super) fn guests(draft: &Draft<'_>) -> Vec<Guest> {
         .collect()
 }
 
+/// When a domain that starts at `since_ms` has its address, answers on ssh, and is done with cloud-init.
+fn boot(name: &str, since_ms: u64) -> [u64; 3] {
+    let ssh_ms = since_ms + 24_000 + spread(name, 12_000);
+    let leased_ms = since_ms + 9_000 + spread(name, 4_000);
+    [leased_ms, ssh_ms, ssh_ms + 15_000 + spread(name, 6_000)]
+}
+
+/// Virtual times at which a domain looks different without a change.
+pub(crate) fn moments(name: &str, domain: &Domain) -> Vec<u64> {
+    let boot = domain.started_ms.map(|since_ms| boot(name, since_ms));
+    boot.into_iter().flatten().chain(domain.stops_ms).collect()
+}
+
 fn guest(draft: &Draft<'_>, name: &str, domain: &Domain) -> Option<Guest> {
     let since_ms = domain.running_since(draft.now_ms())?;
     let devices = devices(domain);
@@ -489,8 +502,8 @@ fn guest(draft: &Draft<'_>, name: &str, domain: &Domain) -> Option<Guest> {
         })
         .or(reserved)
         .unwrap_or_else(|| "ubuntu".to_owned());
-    let up_ms = draft.now_ms().saturating_sub(since_ms);
-    let ssh_ms = 24_000 + spread(name, 12_000);
+    let [leased_ms, ssh_ms, ready_ms] = boot(name, since_ms);
+    let now_ms = draft.now_ms();
     Some(Guest {
         domain: name.to_owned(),
         network: network_name,
@@ -498,9 +511,9 @@ fn guest(draft: &Draft<'_>, name: &str, domain: &Domain) -> Option<Guest> {
         address,
         gateway: network::bridge_and_address(&network)?.1,
         hostname,
-        leased: boots && up_ms >= 9_000 + spread(name, 4_000),
-        reachable: boots && up_ms >= ssh_ms,
-        ready_ms: since_ms + ssh_ms + 15_000 + spread(name, 6_000),
+        leased: boots && now_ms >= leased_ms,
+        reachable: boots && now_ms >= ssh_ms,
+        ready_ms,
         seed,
     })
 }

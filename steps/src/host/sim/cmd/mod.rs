@@ -27,6 +27,7 @@ use crate::host::{Cmd, HostError, Output};
 pub(super) use apt::install as install_packages;
 pub(super) use catalog::PREINSTALLED;
 pub(super) use domain::define as define_domain;
+pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
 pub(super) use network::{define as define_network, start as start_network};
 pub(super) use nft::load as load_rules;
