@@ -203,8 +203,9 @@ async fn beat(display: Arc<Display>) {
 
 /// The runtime that commands use.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: a step handed to another one waits for that one to wake up, which costs as much as a sync; steps wait for
+    // commands, they do not compute.
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Problem::from_error(Code::Failure, "no threads can be started", &error))

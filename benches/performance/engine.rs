@@ -204,8 +204,7 @@ impl RunLog for Forgets {
 }
 
 fn drive(plan: &Plan, width: u32, world: World) -> Outcome<f64> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let runner = Runner::fresh(RUN, opened(plan.clone(), width), world);
