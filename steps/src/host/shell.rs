@@ -72,7 +72,7 @@ impl<'a> Shell<'a> {
             stdout: b"(withheld: it holds secrets)\n".to_vec(),
             stderr: output.stderr.clone(),
         });
-        self.record(cmd, begun_ms, shown.as_ref().map_err(|error| *error));
+        self.record(cmd, begun_ms, shown.as_ref().map_err(|error| *error), b"");
         match done {
             Ok(output) => Ok(Some(output)),
             Err(HostError::NoProgram { .. }) => Ok(None),
