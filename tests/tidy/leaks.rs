@@ -8,7 +8,7 @@ const MACHINE: &[&str] = &[
     concat!("/root/", ".rustup"),
     concat!(".py", "env"),
     concat!("bash_", "jobs"),
-    concat!("static.crates", ".io"),
+    concat!("static.cra", "tes.io"),
     concat!("index.crates", ".io"),
     concat!("deb.debian", ".org"),
     concat!("py", "pi.org"),
