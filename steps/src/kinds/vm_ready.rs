@@ -8,15 +8,13 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::{Step, Tick};
 
+use super::login::{Login, SSH_FAILED};
 use super::{Act, bound};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host, Output};
 use crate::kind::{About, Kind, Out, Pace};
 
 const POLL_MS: u64 = 2_000;
-const SSH_MS: u64 = 20_000;
-/// Exit code of ssh itself, as opposed to that of the remote command.
-const SSH_FAILED: i32 = 255;
 
 /// A VM that shall be reachable and complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,23 +48,12 @@ impl VmReady {
     pub const IFACE: Out<Self> = Out::new("iface");
 
     fn ssh(&self, remote: &[&str]) -> Cmd {
-        let known_hosts = format!("UserKnownHostsFile={}", self.known_hosts);
-        let target = format!("{}@{}", self.user, self.ip);
-        let mut argv = vec!["ssh", "-i", &self.key_path];
-        for option in [
-            "BatchMode=yes",
-            "IdentitiesOnly=yes",
-            "StrictHostKeyChecking=yes",
-            "GlobalKnownHostsFile=/dev/null",
-            &known_hosts,
-            "ConnectTimeout=5",
-            "LogLevel=ERROR",
-        ] {
-            argv.extend(["-o", option]);
-        }
-        argv.extend(["--", &target]);
-        argv.extend(remote);
-        Cmd::new(argv).timeout_ms(SSH_MS)
+        let login = Login {
+            user: self.user.clone(),
+            key_path: self.key_path.clone(),
+            known_hosts: self.known_hosts.clone(),
+        };
+        login.cmd(&self.ip, remote)
     }
 
     async fn look(&self, sh: Shell<'_>) -> Result<Look, Failure> {

@@ -272,3 +272,38 @@ pub(crate) enum JobEnd {
     Exited(Output),
     Lost,
 }
+
+/// A container image that docker has loaded; its name is `repository:tag`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DockerImage {
+    /// Digest of its configuration: `sha256:…`.
+    pub(crate) id: String,
+}
+entity!(DockerImage, "docker-image");
+
+/// The cluster's API server: there once kubernetes is installed. Its name is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KubeApi {
+    /// Version as `kubectl get nodes` shows it.
+    pub(crate) version: String,
+}
+entity!(KubeApi, "kube-api");
+
+/// An object of the cluster; its name is `kind/namespace/name`, the namespace empty for what has none: `Node//kubenode1`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KubeObject {
+    /// As `kubectl get -o json` shows it.
+    pub(crate) json: Value,
+    /// Since when it is ready, in virtual time; `None` for what never is.
+    pub(crate) ready_ms: Option<u64>,
+}
+entity!(KubeObject, "kube");
+
+/// Something inside a virtual machine; its name is `VM/what`: `kubenode1/images`, `datanode1/unit/cassandra`,
+/// `datanode1/package/ntp`. It goes when the machine's disk goes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Inside {
+    /// What it is like.
+    pub(crate) value: Value,
+}
+entity!(Inside, "inside");

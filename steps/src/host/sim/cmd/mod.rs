@@ -4,6 +4,7 @@ mod apt;
 mod catalog;
 mod copy;
 mod coreutils;
+mod docker;
 mod domain;
 pub(super) mod fetch;
 mod guest;
@@ -92,12 +93,43 @@ pub(crate) struct Call<'a> {
     pub(crate) args: Vec<&'a str>,
     pub(crate) stdin: &'a [u8],
     pub(crate) root: bool,
+    /// Inside a container: its paths and those of the machine that they show.
+    pub(crate) mounts: &'a [Mount],
+}
+
+/// A directory of the machine inside a container.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mount {
+    pub(crate) inside: String,
+    pub(crate) outside: String,
+    pub(crate) read_only: bool,
 }
 
 impl Call<'_> {
     /// The absolute form of a path argument.
+    ///
+    /// Inside a container, what is not mounted is not on the machine.
     pub(crate) fn path(&self, draft: &Draft<'_>, path: &str) -> String {
-        files::absolute(draft, path, self.root)
+        if self.mounts.is_empty() {
+            return files::absolute(draft, path, self.root);
+        }
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", docker::WORKDIR)
+        };
+        let below = |mount: &&Mount| {
+            let rest = path.strip_prefix(&mount.inside);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let deepest = self.mounts.iter().filter(below);
+        match deepest.max_by_key(|mount| mount.inside.len()) {
+            Some(mount) => {
+                let rest = path.strip_prefix(&mount.inside).unwrap_or_default();
+                files::absolute(draft, &format!("{}{rest}", mount.outside), true)
+            }
+            None => format!("/nowhere{path}"),
+        }
     }
 
     /// `program: text`, as tools complain.
@@ -143,7 +175,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
         "qemu-img" => ("qemu-utils", image::run),
         "cloud-localds" => ("cloud-image-utils", image::localds),
         "qemu-system-x86_64" => ("qemu-system-x86", coreutils::version),
-        "docker" => ("docker.io", coreutils::version),
+        "docker" => ("docker.io", docker::run),
         "ssh-keygen" => ("openssh-client", sshkey::run),
         "ssh" => ("openssh-client", guest::ssh),
         "curl" => ("curl", fetch::curl),
@@ -156,11 +188,17 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
 pub(crate) fn dispatch(draft: &mut Draft<'_>, cmd: &Cmd) -> Result<Reply, HostError> {
     let args: Vec<&str> = cmd.argv.iter().map(String::as_str).collect();
     let stdin = cmd.stdin.as_deref().unwrap_or_default();
-    run(draft, &args, stdin, cmd.root).map_err(|program| HostError::NoProgram { program })
+    run(draft, &args, stdin, cmd.root, &[]).map_err(|program| HostError::NoProgram { program })
 }
 
 /// Runs one argument vector; the error names a program that does not exist.
-fn run(draft: &mut Draft<'_>, argv: &[&str], stdin: &[u8], root: bool) -> Result<Reply, String> {
+fn run(
+    draft: &mut Draft<'_>,
+    argv: &[&str],
+    stdin: &[u8],
+    root: bool,
+    mounts: &[Mount],
+) -> Result<Reply, String> {
     let Some((first, rest)) = argv.split_first() else {
         return Err(String::new());
     };
@@ -172,7 +210,7 @@ fn run(draft: &mut Draft<'_>, argv: &[&str], stdin: &[u8], root: bool) -> Result
     if program == "env" {
         let at = rest.iter().position(|word| !word.contains('='));
         let rest = at.and_then(|at| rest.get(at..)).unwrap_or_default();
-        return run(draft, rest, stdin, root);
+        return run(draft, rest, stdin, root, mounts);
     }
     let missing = || (*first).to_owned();
     let (package, handler) = tool(program).ok_or_else(missing)?;
@@ -191,6 +229,7 @@ fn run(draft: &mut Draft<'_>, argv: &[&str], stdin: &[u8], root: bool) -> Result
             args: rest.to_vec(),
             stdin,
             root,
+            mounts,
         },
     ))
 }

@@ -76,7 +76,7 @@ fn simple(draft: &mut Draft<'_>, call: &Call<'_>, part: &[Token]) -> Reply {
         .collect();
     let mut reply = match argv.as_slice() {
         ["set" | ":", ..] => Reply::ok(""),
-        _ => super::run(draft, &argv, call.stdin, call.root)
+        _ => super::run(draft, &argv, call.stdin, call.root, call.mounts)
             .unwrap_or_else(|program| Reply::fail(127, format!("sh: 1: {program}: not found\n"))),
     };
     if let [Token::Op(op), Token::Word(path), ..] = rest {

@@ -1,0 +1,147 @@
+//! The host: forwarding, packages, groups, directories, secrets, the network of the VMs.
+
+use wiab_engine::id::StepId;
+use wiab_steps::kind::Handle;
+use wiab_steps::kinds::apt_packages::AptPackages;
+use wiab_steps::kinds::dirs::{Dir, Dirs};
+use wiab_steps::kinds::host_groups::HostGroups;
+use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
+use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
+use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
+use wiab_steps::kinds::sysctl::{Setting, Sysctl};
+use wiab_steps::secrets::Form;
+
+use super::{PACKAGES, Staging, after, ancestors};
+
+impl Staging<'_> {
+    /// Every network that libvirt starts, its own `default` on installation included, turns forwarding on: what it was
+    /// before must be captured before that.
+    pub(super) fn forward(&mut self) -> Handle<Sysctl> {
+        let forward = Sysctl {
+            file: "/etc/sysctl.d/60-wiab.conf".to_owned(),
+            settings: vec![Setting {
+                key: "net.ipv4.ip_forward".to_owned(),
+                value: "1".to_owned(),
+                fine: Vec::new(),
+                max_with: None,
+            }],
+        };
+        self.plan.add("host.ip-forward", &[], &forward)
+    }
+
+    pub(super) fn packages(&mut self, forward: &Handle<Sysctl>) -> Option<Handle<AptPackages>> {
+        let host = &self.settings.host;
+        let packages = host.install_packages.then(|| {
+            let mut names: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
+            names.extend(host.extra_packages.iter().cloned());
+            names.sort();
+            names.dedup();
+            let packages = AptPackages {
+                packages: names,
+                keep: host.keep_packages,
+            };
+            self.plan.add("host.packages", &[forward], &packages)
+        });
+        if !host.groups.is_empty() {
+            let groups = HostGroups {
+                user: self.settings.user.clone(),
+                groups: host.groups.clone(),
+            };
+            self.plan
+                .add("host.groups", &after(packages.as_ref(), &[]), &groups);
+        }
+        packages
+    }
+
+    pub(super) fn dirs(&mut self) -> Handle<Dirs> {
+        let mut dirs = ancestors(&self.deploy);
+        for (path, mode) in [
+            ("", 0o755),
+            ("/ansible", 0o755),
+            ("/ansible/inventory", 0o755),
+            ("/ansible/inventory/offline", 0o755),
+            ("/.wiab", 0o700),
+            ("/ssh", 0o700),
+            ("/ssh/host", 0o700),
+            ("/nocloud", 0o700),
+        ] {
+            let path = format!("{}{path}", self.deploy);
+            dirs.push(Dir { path, mode });
+        }
+        for machine in &self.machines {
+            let path = self.in_deploy(&format!("nocloud/{}", machine.name));
+            dirs.push(Dir { path, mode: 0o700 });
+        }
+        self.plan.add("host.dirs", &[], &Dirs { dirs, root: false })
+    }
+
+    /// Values that an earlier installation by hand already uses are adopted.
+    pub(super) fn secrets(&mut self, dirs: &Handle<Dirs>) {
+        let file = |path: &str, form: Form| AdoptFile {
+            path: self.in_deploy(path),
+            form,
+        };
+        let wire_server = Form::WireServer {
+            sms: false,
+            background_worker_postgresql: false,
+        };
+        let sealed = SecretsSealed {
+            path: self.settings.sealed_path(),
+            adopt: vec![
+                file(
+                    "ansible/inventory/offline/group_vars/all/secrets.yaml",
+                    Form::Ansible,
+                ),
+                file("values/wire-server/secrets.yaml", wire_server),
+                file("values/coturn/secrets.yaml", Form::Coturn),
+            ],
+            cluster: None,
+        };
+        self.plan.add("sec.generate", &[dirs], &sealed);
+    }
+
+    /// Libvirt's own directory comes with its package; another one is made.
+    pub(super) fn pool(&mut self, packages: Option<&Handle<AptPackages>>) -> Handle<Dirs> {
+        let path = self.settings.vms.pool.trim_end_matches('/').to_owned();
+        let mut dirs = ancestors(&path);
+        dirs.push(Dir { path, mode: 0o711 });
+        let pool = Dirs { dirs, root: true };
+        self.plan.add("img.pool", &after(packages, &[]), &pool)
+    }
+
+    pub(super) fn network(
+        &mut self,
+        packages: Option<&Handle<AptPackages>>,
+        forward: &Handle<Sysctl>,
+    ) -> Handle<LibvirtNetwork> {
+        let network = &self.settings.network;
+        let removed = network.remove_default.then(|| {
+            let removed = LibvirtNetworkRemoved {
+                name: "default".to_owned(),
+            };
+            self.plan
+                .add("net.default-removed", &after(packages, &[]), &removed)
+        });
+        let reservations = self.machines.iter().map(|machine| Reservation {
+            mac: machine.mac.clone(),
+            name: machine.name.to_owned(),
+            ip: machine.ip.clone(),
+        });
+        let wirebox = LibvirtNetwork {
+            name: network.name.clone(),
+            bridge: network.bridge.clone(),
+            address: network.address.clone(),
+            netmask: self
+                .settings
+                .net()
+                .map(|net| net.netmask().to_string())
+                .unwrap_or_default(),
+            range_start: network.range_start.clone(),
+            range_end: network.range_end.clone(),
+            reservations: reservations.collect(),
+        };
+        let mut after = after(packages, &[forward]);
+        after.extend(removed.as_ref().map(|handle| handle as &dyn AsRef<StepId>));
+        self.plan.add("net.wirebox", &after, &wirebox)
+    }
+}
