@@ -63,6 +63,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::ssh_keypair::SshKeypair>(),
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),
     entry::<kinds::sysctl::Sysctl>(),
+    entry::<kinds::tool_image::ToolImage>(),
     entry::<kinds::vm_ready::VmReady>(),
 ];
 

@@ -31,6 +31,7 @@ pub mod ssh_keypair;
 pub mod ssh_known_hosts;
 pub mod sysctl;
 pub mod tool;
+pub mod tool_image;
 mod virsh;
 pub mod vm_ready;
 mod whole_file;

@@ -9,6 +9,7 @@ mod release_files;
 mod scenarios;
 mod sealed;
 mod secrets;
+mod tools;
 mod unsaid;
 mod world;
 
@@ -51,6 +52,11 @@ async fn secrets_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn tools_obey_the_laws() {
+    obey("tools").await;
+}
+
+#[tokio::test]
 async fn virtual_machines_obey_the_laws() {
     obey("vm").await;
 }
@@ -64,7 +70,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
     assert_eq!(
         groups,
-        BTreeSet::from(["files", "host", "network", "secrets", "vm"])
+        BTreeSet::from(["files", "host", "network", "secrets", "tools", "vm"])
     );
 }
 

@@ -1,8 +1,10 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
+mod archive;
 mod canonical;
 mod clock;
 mod cmd;
+mod container;
 mod entity;
 mod fault;
 mod files;

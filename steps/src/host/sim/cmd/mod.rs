@@ -1,10 +1,13 @@
 //! The commands of the simulated machine: argv in, answer and changes out.
 
+mod ansible;
 mod apt;
 mod catalog;
 mod copy;
 mod coreutils;
 mod docker;
+mod docker_image;
+mod docker_ps;
 mod domain;
 pub(super) mod fetch;
 mod guest;
@@ -14,9 +17,12 @@ mod network;
 mod nft;
 mod nft_rule;
 mod nft_text;
+mod played;
+mod plays;
 mod sh;
 mod sshkey;
 mod systemd;
+mod tar;
 mod users;
 mod virsh;
 
@@ -25,8 +31,10 @@ use super::files;
 use super::state::Draft;
 use crate::host::{Cmd, HostError, Output};
 
+pub(super) use ansible::PlaybookFault;
 pub(super) use apt::install as install_packages;
 pub(super) use catalog::PREINSTALLED;
+pub(super) use docker::container_named;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
@@ -164,6 +172,7 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "sysctl" | "ip" => kernel::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
+        "tar" => tar::run,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
