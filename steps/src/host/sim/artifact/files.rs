@@ -278,12 +278,10 @@ impl Release {
             Chart::DemoSmtp => return None,
             Chart::Smtp if shape < Shape::V532 => include_str!("files/values/smtp-flat.yaml"),
             Chart::Smtp => include_str!("files/values/smtp.yaml"),
-            Chart::CassandraExternal => include_str!("files/values/cassandra-external.yaml"),
-            Chart::ElasticsearchExternal => {
-                include_str!("files/values/elasticsearch-external.yaml")
-            }
-            Chart::MinioExternal => include_str!("files/values/minio-external.yaml"),
-            Chart::RabbitmqExternal => include_str!("files/values/rabbitmq-external.yaml"),
+            Chart::CassandraExternal
+            | Chart::ElasticsearchExternal
+            | Chart::MinioExternal
+            | Chart::RabbitmqExternal => include_str!("files/values/external.yaml"),
             Chart::PostgresqlExternal => include_str!("files/values/postgresql-external.yaml"),
             Chart::DatabasesEphemeral => include_str!("files/values/databases-ephemeral.yaml"),
             Chart::Reaper => include_str!("files/values/reaper.yaml"),
@@ -311,7 +309,7 @@ impl Release {
     }
 
     /// The members of the package repository.
-    pub(super) fn debs(&self) -> Vec<Member> {
+    pub(super) fn debs() -> Vec<Member> {
         let public = "debs-jammy/public";
         with_dirs(vec![
             Member::text(&format!("{public}/dists/jammy/InRelease"), "Suite: jammy\n"),

@@ -9,8 +9,6 @@ use super::entity::Data;
 use super::files as machine_files;
 use super::state::{Draft, Entity};
 
-pub(crate) use self::images::archive_name;
-
 use serde::{Deserialize, Serialize};
 
 /// How an artifact's file is called, before and after its hash.
@@ -208,7 +206,7 @@ pub(crate) fn archive(data: &Data) -> Option<Vec<Member>> {
     let images = |dir: &str, images: Vec<String>| release.image_archives(dir, &images);
     Some(match inner {
         "" => release.members(),
-        "debs-jammy.tar" => release.debs(),
+        "debs-jammy.tar" => Release::debs(),
         "binaries.tar" => release.binaries(),
         "containers-system.tar" => {
             images("containers-system", release.seeded(release.system_images()))

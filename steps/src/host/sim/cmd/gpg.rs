@@ -23,14 +23,14 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let mut shown = String::new();
     for key in text.lines().filter_map(|line| line.strip_prefix(MARK)) {
         let words: Vec<&str> = key.split(' ').collect();
-        let [fingerprint, created, expires] = words.as_slice() else {
+        let [fingerprint, created, ends] = words.as_slice() else {
             continue;
         };
-        let expires_s: u64 = expires.parse().unwrap_or_default();
-        let expired = expires_s != 0 && expires_s <= now_s;
+        let ends_s: u64 = ends.parse().unwrap_or_default();
+        let over = ends_s != 0 && ends_s <= now_s;
         let (validity, end) = (
-            if expired { "e" } else { "-" },
-            if expires_s == 0 { "" } else { *expires },
+            if over { "e" } else { "-" },
+            if ends_s == 0 { "" } else { *ends },
         );
         let id = fingerprint.get(24..).unwrap_or_default();
         let lines = format!(
