@@ -40,7 +40,16 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let other = unpacked().with_docker_image("quay.io/wire/wire-server-deploy:old", "old tools");
     let taken = unpacked().with_docker_image(IMAGE, "tools under the same name");
     let untagged = unpacked().with_docker_image("quay.io/wire/tools:latest", "new tools");
+    let stand_in = Machine::fresh()
+        .with_packages(&["docker.io"])
+        .with_release(TREE, "5c06158547bc57846eadaa2be5c8ec43e0a3ba2f");
     vec![
+        scenario(
+            "tools",
+            "image of the stand-in release",
+            &stand_in,
+            &image(),
+        ),
         scenario("tools", "image into an empty docker", &unpacked(), &image()),
         scenario("tools", "image beside an older one", &other, &image()),
         scenario("tools", "image whose name is taken", &taken, &image()),

@@ -1,9 +1,29 @@
-//! Tar archives of the simulated machine: real ones, small and uncompressed.
+//! Tar archives of the simulated machine: those of releases, which are made of nothing, and small real ones.
+
+use super::artifact::{self, Member};
+use super::entity::Data;
 
 const BLOCK: usize = 512;
 
-/// Members of an archive, by name.
-pub(crate) type Members = Vec<(String, Vec<u8>)>;
+/// Largest real archive, in bytes.
+const ARCHIVE_BYTES_MAX: u64 = 1 << 20;
+
+/// Files of an archive, by name.
+type Members = Vec<(String, Vec<u8>)>;
+
+/// The members of an archive; `None` for what is none.
+pub(crate) fn members(data: &Data) -> Option<Vec<Member>> {
+    if let Some(members) = artifact::archive(data) {
+        return Some(members);
+    }
+    let files = unpack(&data.bytes(ARCHIVE_BYTES_MAX)?)?;
+    let member = |(path, content): (String, Vec<u8>)| Member {
+        path,
+        mode: 0o644,
+        data: Data::of(&content),
+    };
+    Some(files.into_iter().map(member).collect())
+}
 
 /// An archive of regular files.
 pub(crate) fn pack(members: &[(&str, &[u8])]) -> Vec<u8> {
@@ -44,7 +64,7 @@ fn header(name: &str, len: usize) -> [u8; BLOCK] {
 }
 
 /// The regular files of an archive; `None` for what is none.
-pub(crate) fn unpack(bytes: &[u8]) -> Option<Members> {
+fn unpack(bytes: &[u8]) -> Option<Members> {
     let (mut members, mut at) = (Vec::new(), 0);
     loop {
         let block = bytes.get(at..at + BLOCK)?;

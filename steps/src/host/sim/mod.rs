@@ -1,6 +1,7 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
 mod archive;
+mod artifact;
 mod canonical;
 mod clock;
 mod cmd;

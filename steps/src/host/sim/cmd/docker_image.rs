@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::archive;
-use super::super::entity::DockerImage;
+use super::super::entity::{Data, DockerImage};
 use super::super::files;
 use super::super::sha256::sha256;
 use super::super::state::Draft;
@@ -11,8 +11,8 @@ use super::{Call, QUICK_MS, Reply, option, options};
 
 /// What loading an image takes.
 const LOAD_MS: u64 = 45_000;
-/// Largest archive, in bytes.
-const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
+/// Largest member of an archive that is read, in bytes.
+const MEMBER_BYTES_MAX: u64 = 1 << 20;
 /// How images without a name are kept: this and their id.
 const UNNAMED: &str = "<none>@";
 
@@ -121,8 +121,7 @@ pub(super) fn load(draft: &mut Draft<'_>, call: &Call<'_>, words: &[&str]) -> Re
         let text = format!("open {path}: no such file or directory\n");
         return Reply::fail(1, text).took(QUICK_MS);
     };
-    let bytes = file.data.bytes(ARCHIVE_BYTES_MAX).unwrap_or_default();
-    let Some(entries) = manifest(&bytes) else {
+    let Some(entries) = manifest(&file.data) else {
         let text =
             "open /var/lib/docker/tmp/docker-import/manifest.json: no such file or directory\n";
         return Reply::fail(1, text).took(LOAD_MS);
@@ -145,19 +144,26 @@ pub(super) fn load(draft: &mut Draft<'_>, call: &Call<'_>, words: &[&str]) -> Re
 }
 
 /// The images of an archive: id and names.
-fn manifest(bytes: &[u8]) -> Option<Vec<(String, Vec<String>)>> {
-    let members = archive::unpack(bytes)?;
+fn manifest(data: &Data) -> Option<Vec<(String, Vec<String>)>> {
+    let members = archive::members(data)?;
     let member = |wanted: &str| {
-        let found = members.iter().find(|(name, _)| name == wanted);
-        found.map(|(_, content)| content.as_slice())
+        let found = members.iter().find(|member| member.path == wanted)?;
+        found.data.bytes(MEMBER_BYTES_MAX)
     };
-    let entries: Vec<Value> = serde_json::from_slice(member("manifest.json")?).ok()?;
+    let entries: Vec<Value> = serde_json::from_slice(&member("manifest.json")?).ok()?;
     let images = entries.iter().map(|entry| {
         let config = entry.get("Config").and_then(Value::as_str)?;
         let tags = entry.get("RepoTags").and_then(Value::as_array);
         let tags = tags.into_iter().flatten().filter_map(Value::as_str);
-        let id = format!("sha256:{}", sha256(member(config)?));
-        Some((id, tags.map(str::to_owned).collect()))
+        // The big archives of releases have a manifest, but no configuration.
+        let digest = match member(config) {
+            Some(config) => sha256(&config),
+            None => config.trim_end_matches(".json").to_owned(),
+        };
+        Some((
+            format!("sha256:{digest}"),
+            tags.map(str::to_owned).collect(),
+        ))
     });
     images.collect()
 }

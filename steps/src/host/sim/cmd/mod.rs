@@ -10,6 +10,8 @@ mod docker_image;
 mod docker_ps;
 mod domain;
 pub(super) mod fetch;
+mod find;
+mod gpg;
 mod guest;
 mod image;
 mod kernel;
@@ -170,6 +172,8 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
         "systemctl" => systemd::run,
         "sysctl" | "ip" => kernel::run,
+        "find" => find::run,
+        "gpg" => gpg::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
         "tar" => tar::run,
