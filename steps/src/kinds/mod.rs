@@ -23,6 +23,7 @@ mod nft_guard;
 pub mod nft_hairpin;
 pub mod nft_hairpin_removed;
 pub mod nft_traffic;
+pub mod plays;
 pub mod qcow2_overlay;
 mod qemu;
 pub mod secrets_rendered;

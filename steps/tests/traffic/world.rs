@@ -73,7 +73,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let docker = bare.clone().with_nft(FOREIGN);
     let mut other = traffic();
     other.nodes.pop();
-    other.calling = "192.168.122.99".to_owned();
+    "192.168.122.99".clone_into(&mut other.calling);
     let old = docker
         .clone()
         .with_nft(&other.script("eth0").unwrap())

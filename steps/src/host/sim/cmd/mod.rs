@@ -8,6 +8,8 @@ mod coreutils;
 mod docker;
 mod domain;
 pub(super) mod fetch;
+mod find;
+mod gpg;
 mod guest;
 mod image;
 mod kernel;
@@ -22,6 +24,7 @@ mod ss;
 mod sshkey;
 mod systemd;
 mod systemd_local;
+mod tar;
 mod users;
 mod virsh;
 
@@ -171,8 +174,11 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "systemctl" => systemd::run,
         "systemd-run" => systemd_local::transient,
         "sysctl" | "ip" => kernel::run,
+        "find" => find::run,
+        "gpg" => gpg::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
+        "tar" => tar::run,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
