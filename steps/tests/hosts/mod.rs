@@ -1,6 +1,7 @@
 //! The hosts.
 
 mod crash;
+mod kube;
 mod lease;
 mod local;
 mod sim;
