@@ -1,5 +1,6 @@
 //! The hosts.
 
+mod artifact;
 mod crash;
 mod kube;
 mod lease;
