@@ -130,11 +130,6 @@ impl<'a> Draft<'a> {
         self.begun
     }
 
-    /// Takes over changes of another draft of the same state.
-    pub(crate) fn take(&mut self, changes: Vec<Change>) {
-        self.changes.extend(changes);
-    }
-
     /// The state without the changes in the making.
     pub(crate) fn base(&self) -> &'a Machine {
         self.base
@@ -211,6 +206,17 @@ impl<'a> Draft<'a> {
         keys.into_iter()
             .map(|key| key.strip_prefix(&kind).unwrap_or_default().to_owned())
             .collect()
+    }
+
+    /// Takes changes that were made beside it.
+    pub(crate) fn absorb(&mut self, changes: Vec<Change>) {
+        self.changes.extend(changes);
+    }
+
+    /// The same with what an interrupted command leaves of them.
+    pub(crate) fn absorb_with_half(&mut self, changes: Vec<Change>, half: Option<Vec<Change>>) {
+        self.half = half.map(|half| [self.changes.clone(), half].concat());
+        self.changes.extend(changes);
     }
 
     /// What has changed so far is what an interrupted command leaves. The last call counts.
