@@ -41,6 +41,7 @@ fn build<K: Kind + DeserializeOwned>(
 /// Every kind, in order of name.
 pub const KINDS: &[Entry] = &[
     entry::<kinds::apt_packages::AptPackages>(),
+    entry::<kinds::artifact_file::ArtifactFile>(),
     entry::<kinds::chart_values::ChartValues>(),
     entry::<kinds::cloudinit_seed::CloudinitSeed>(),
     entry::<kinds::command::Command>(),

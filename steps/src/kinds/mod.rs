@@ -1,10 +1,12 @@
 //! The step kinds, one file each, and what they share: a typed before-image and the bridge to the engine's `Step`.
 
 pub mod apt_packages;
+pub mod artifact_file;
 pub mod chart_values;
 pub mod cloudinit_seed;
 pub mod command;
 pub mod dirs;
+mod fetch;
 pub mod file;
 pub mod file_block;
 pub mod host_groups;
