@@ -2,19 +2,22 @@
 
 use serde_json::{Map, Value};
 
-use super::entity::{Domain, Job, Table};
+use super::entity::{Domain, Inside, Job, Table};
+use super::inside::LOG;
 use super::state::{Change, Entity, Machine};
 
 impl Machine {
     /// The machine as JSON, without what differs between two machines that are equal: the clock, records of detached
-    /// jobs, handles of rules, times of starts.
+    /// jobs, handles of rules, times of starts, what VMs only count.
     pub fn canonical_state(&self) -> Value {
         let prefix = |kind: &str| format!("{kind}:");
         let (jobs, tables, domains) =
             (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
+        let insides = prefix(Inside::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
-            let value = if key.starts_with(&jobs) {
+            let counted = key.starts_with(&insides) && key.contains(&format!("/{LOG}"));
+            let value = if key.starts_with(&jobs) || counted {
                 continue;
             } else if let Some(name) = key.strip_prefix(&tables) {
                 self.get::<Table>(name)

@@ -7,6 +7,7 @@ mod entity;
 mod fault;
 mod files;
 mod hooks;
+mod inside;
 mod jobs;
 mod marks;
 mod perform;
