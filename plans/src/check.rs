@@ -31,11 +31,17 @@ impl fmt::Display for Problem {
     }
 }
 
-#[derive(Default)]
-struct Problems(Vec<Problem>);
+/// Problems in the order in which they were found.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
-    fn add(&mut self, key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn add(
+        &mut self,
+        key: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.0.push(Problem {
             key: key.into(),
             what: what.into(),
@@ -43,7 +49,7 @@ impl Problems {
         });
     }
 
-    fn check(&mut self, good: bool, key: &str, found: &str, remedy: &str) {
+    pub(crate) fn check(&mut self, good: bool, key: &str, found: &str, remedy: &str) {
         if !good {
             self.add(key, format!("`{found}` is not possible here"), remedy);
         }
@@ -88,6 +94,8 @@ impl Settings {
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
         self.check_basics(&mut problems);
+        self.check_identity(&mut problems);
+        self.check_preflight(&mut problems);
         self.check_host(&mut problems);
         let net = self.check_network(&mut problems);
         self.check_vms(&mut problems);
@@ -381,16 +389,11 @@ mod tests {
     use crate::settings::{Duration, MachineSettings};
 
     #[test]
-    fn the_defaults_have_no_problems() {
-        assert_eq!(Settings::default().problems(), []);
-    }
-
-    #[test]
     fn all_problems_are_found_at_once() {
         let mut settings = Settings {
             name: "a b".to_owned(),
             deploy_dir: Some("relative".to_owned()),
-            ..Settings::default()
+            ..Settings::rehearsal()
         };
         settings.network.domain = "wire.local".to_owned();
         settings.network.bridge = "a-name-that-is-too-long".to_owned();
