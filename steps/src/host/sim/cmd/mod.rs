@@ -7,6 +7,8 @@ mod coreutils;
 mod docker;
 mod domain;
 pub(super) mod fetch;
+mod find;
+mod gpg;
 mod guest;
 mod guest_data;
 mod guest_files;
@@ -22,6 +24,7 @@ mod nft_text;
 mod sh;
 mod sshkey;
 mod systemd;
+mod tar;
 mod users;
 mod virsh;
 
@@ -167,8 +170,11 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
         "systemctl" => systemd::run,
         "sysctl" | "ip" => kernel::run,
+        "find" => find::run,
+        "gpg" => gpg::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
+        "tar" => tar::run,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
