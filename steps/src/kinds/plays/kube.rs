@@ -6,15 +6,10 @@ use wiab_engine::outcome::Failure;
 use super::footprint::Footprint;
 use super::look::{Found, ask, question};
 use super::{Role, Site};
-use crate::host::JobState;
 use crate::host::shell::Shell;
-use crate::kinds::jobs::{job_of, job_state, last_line};
 use crate::kinds::known;
-use crate::kinds::tool::{INVENTORY, TREE, Toolbox};
+use crate::kinds::tool::{INVENTORY, Toolbox};
 use crate::yaml::{Document, Origin, YamlPath};
-
-/// Longest run of kubespray's reset, in milliseconds.
-const RESET_MS: u64 = 30 * 60_000;
 
 pub(super) const ENGINE_PRINTS: &[Footprint] = &[Footprint {
     roles: &[Role::Kubenode],
@@ -221,33 +216,48 @@ async fn anything(sh: Shell<'_>, site: &Site, path: &str) -> Result<bool, Failur
     Ok(false)
 }
 
-/// Runs kubespray's reset if anything is there; without `whole`, containerd with its images stays.
-pub(super) async fn reset(sh: Shell<'_>, site: &Site, whole: bool) -> Result<(), Failure> {
+/// The release's playbook that resets Kubernetes if anything of it is there, below the release's directory `ansible`;
+/// `whole` takes containerd with its images, too.
+pub(super) async fn reset(
+    sh: Shell<'_>,
+    site: &Site,
+    whole: bool,
+) -> Result<Option<&'static str>, Failure> {
     let path = if whole {
         "/etc/containerd"
     } else {
         "/etc/kubernetes"
     };
     if !anything(sh, site, path).await? {
-        return Ok(());
+        return Ok(None);
     }
-    let cmd = reset_cmd(sh, site, whole).await?;
-    match job_state(sh, sh.cx.attempt, "undo").await? {
-        JobState::Exited(_) | JobState::Lost => {
-            // It has ended without having removed everything: once more.
-            let forgotten = sh.host.job_forget(&job_of(sh, sh.cx.attempt, "undo")).await;
-            forgotten.map_err(|error| Failure::unknown(error.to_string()).retry())?;
+    let tree = known(&site.toolbox.tree, "tree")?;
+    for path in RESETS {
+        if sh.stat(&format!("{tree}/ansible/{path}")).await?.is_some() {
+            return Ok(Some(path));
         }
-        JobState::Absent | JobState::Running => {}
     }
-    let output = sh.job("undo", &cmd).await?;
-    if output.ok() {
-        return Ok(());
-    }
-    Err(Failure::dirty(format!("kubespray's reset ended with {}: {}", output.code, last_line(&output)))
-        .retry()
-        .hint("the transcript has its output; deleting the Kubernetes nodes' VMs takes everything of it back, too"))
+    Err(
+        Failure::clean("the release has no playbook that resets Kubernetes")
+            .ask()
+            .hint("delete the Kubernetes nodes' VMs, which takes the cluster with them, then decide `accept`"),
+    )
 }
+
+/// Where releases keep kubespray's reset.
+const RESETS: [&str; 2] = [
+    "roles-external/kubespray/reset.yml",
+    "roles-external/kubespray/playbooks/reset.yml",
+];
+/// What it is called with.
+pub(super) const RESET_ALL: &[&str] = &["-e", "reset_confirmation=yes"];
+/// The same without the container engine and the images in it.
+pub(super) const RESET_CLUSTER: &[&str] = &[
+    "-e",
+    "reset_confirmation=yes",
+    "--skip-tags",
+    "files,reset_containerd",
+];
 
 /// The secrets that the playbook of `PostgreSQL` makes where they are missing.
 const SECRETS: [&str; 2] = ["repmgr-postgresql-secret", crate::release::POSTGRES_SECRET];
@@ -280,37 +290,6 @@ pub(super) async fn forget_secrets(
         }
     }
     Ok(())
-}
-
-async fn reset_cmd(sh: Shell<'_>, site: &Site, whole: bool) -> Result<crate::host::Cmd, Failure> {
-    let tree = known(&site.toolbox.tree, "tree")?;
-    let mut playbook = None;
-    for path in [
-        "ansible/roles-external/kubespray/reset.yml",
-        "ansible/roles-external/kubespray/playbooks/reset.yml",
-    ] {
-        if playbook.is_none() && sh.stat(&format!("{tree}/{path}")).await?.is_some() {
-            playbook = Some(path);
-        }
-    }
-    let Some(playbook) = playbook else {
-        return Err(Failure::clean("the release has no playbook that resets Kubernetes")
-            .ask()
-            .hint("delete the Kubernetes nodes' VMs, which takes the cluster with them, then decide `accept`"));
-    };
-    let inventory = format!("{TREE}/{INVENTORY}/inventory.yml");
-    let mut args = vec![
-        "ansible-playbook",
-        "-i",
-        &inventory,
-        playbook,
-        "-e",
-        "reset_confirmation=yes",
-    ];
-    if !whole {
-        args.extend(["--skip-tags", "files,reset_containerd"]);
-    }
-    Ok(site.toolbox.cmd(&args)?.timeout_ms(RESET_MS))
 }
 
 #[cfg(test)]
