@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wiab_engine::id::Lane;
-use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
+use wiab_engine::outcome::{Failure, Probe, Receipt, Residue, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::{Step, Tick};
 
@@ -21,6 +21,8 @@ use crate::kind::{About, Kind, Pace};
 
 /// Label of the detached job.
 const JOB: &str = "play";
+/// The same of a playbook that undo runs.
+const RESET: &str = "reset";
 
 /// What the looks before and after it may take, in milliseconds.
 const LOOK_MS: u64 = 5 * 60_000;
@@ -50,8 +52,8 @@ pub struct AnsiblePlaybook {
 }
 
 impl AnsiblePlaybook {
-    /// Program and arguments inside the container.
-    fn argv(&self) -> Vec<String> {
+    /// Program and arguments of a playbook inside the container.
+    fn argv(&self, playbook: &str, args: &[&str]) -> Vec<String> {
         let ssh = format!(
             "-o UserKnownHostsFile={STATE}/ssh/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
         );
@@ -68,17 +70,23 @@ impl AnsiblePlaybook {
         for file in &self.vars {
             argv.extend(["-e".to_owned(), format!("@{STATE}/{file}")]);
         }
-        argv.extend(self.play.args().iter().map(|word| (*word).to_owned()));
-        argv.push(format!("ansible/{}", self.play.playbook()));
+        argv.extend(args.iter().map(|word| (*word).to_owned()));
+        argv.push(format!("ansible/{playbook}"));
         argv
     }
 
-    /// Runs it, or attaches to it, and reports as it goes.
-    async fn run(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
-        let argv = self.argv();
+    /// Runs a playbook, or attaches to it, and reports as it goes.
+    async fn run(
+        &self,
+        sh: Shell<'_>,
+        label: &str,
+        playbook: &str,
+        args: &[&str],
+    ) -> Result<Receipt, Failure> {
+        let argv = self.argv(playbook, args);
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let long = Long {
-            label: JOB,
+            label,
             args: &words,
             env: &ENVIRONMENT,
             timeout_ms: self.play.timeout_ms(),
@@ -105,15 +113,14 @@ impl AnsiblePlaybook {
         }
         if output.code == 125 {
             return Err(Failure::dirty(format!(
-                "docker could not start the container for {}: {}",
-                self.play.playbook(),
+                "docker could not start the container for {playbook}: {}",
                 last_line(&output)
             ))
             .code("tool.docker")
             .hint("systemctl status docker; sudo docker ps -a"));
         }
         let reach = |host: &str| self.reach(host);
-        Err(progress.failure(self.play.playbook(), output.code, &reach))
+        Err(progress.failure(playbook, output.code, &reach))
     }
 
     /// A command by which the operator tests the way to a machine.
@@ -154,12 +161,7 @@ impl Kind for AnsiblePlaybook {
     }
 
     fn undo_summary(&self) -> String {
-        match self.undo_class() {
-            UndoClass::Irreversible { why } => format!("leave it: {why}"),
-            UndoClass::Reversible | UndoClass::NothingToUndo | UndoClass::Destructive { .. } => {
-                format!("take back {}", self.play.brings())
-            }
-        }
+        self.play.undo_summary().to_owned()
     }
 
     fn undo_class(&self) -> UndoClass {
@@ -196,48 +198,72 @@ impl Act for AnsiblePlaybook {
         {
             return Ok(Probe::Running);
         }
-        Ok(match (self.play.probe(sh, &self.site).await?, state) {
-            // Attaching to it would only fail again: a new attempt follows.
-            (Probe::Unknown { .. }, JobState::Exited(code)) => Probe::Partial {
-                what: format!("{} ended with {code}", self.play.playbook()),
-            },
-            (found, _) => found,
-        })
+        self.play.probe(sh, &self.site).await
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<Value, Failure> {
         self.play.capture(sh, &self.site).await
     }
 
-    async fn apply(&self, sh: Shell<'_>, _: &Value) -> Result<Receipt, Failure> {
+    async fn apply(&self, sh: Shell<'_>, image: &Value) -> Result<Receipt, Failure> {
+        let mut ended = Ok(Receipt::default());
         let under_way = self.site.toolbox.under_way(sh, JOB).await?;
         if !under_way && let Probe::Satisfied(receipt) = self.play.probe(sh, &self.site).await? {
             return Ok(receipt);
         }
-        let ended = self.run(sh).await;
-        if let Err(failure) = &ended
-            && failure.code != LOST
-        {
-            return ended;
+        if under_way || self.play.ready(sh, &self.site, image).await? {
+            ended = self
+                .run(sh, JOB, self.play.playbook(), self.play.args())
+                .await;
         }
-        // How it ended may be unknown; what it did can be seen.
-        match (self.play.probe(sh, &self.site).await, ended) {
-            (Ok(Probe::Satisfied(seen)), Ok(receipt)) => Ok(Receipt {
-                note: receipt.note.or(seen.note),
-                ..seen
-            }),
-            (Ok(Probe::Satisfied(seen)), Err(_)) => Ok(seen),
-            (Ok(Probe::Unknown { .. }), ended) | (_, ended @ Err(_)) => ended,
-            (Ok(found), Ok(_)) => Err(self.unseen(&found)),
-            (Err(failure), Ok(_)) => Err(Failure {
-                residue: wiab_engine::outcome::Residue::Dirty,
-                ..failure
-            }),
-        }
+        // Where nobody heard how it ended, what it did can still be seen.
+        let done = match ended {
+            Err(failure) if failure.code != LOST => Err(failure),
+            ended => self.look_again(sh, ended).await,
+        };
+        // What prepares the machines has touched them, whatever the playbook did.
+        done.map_err(|failure| Failure {
+            residue: match failure.residue {
+                Residue::Clean => Residue::Dirty,
+                known => known,
+            },
+            ..failure
+        })
     }
 
     async fn undo(&self, sh: Shell<'_>, image: &Value) -> Result<(), Failure> {
         self.site.toolbox.settle(sh, JOB).await?;
+        if let Some((playbook, args)) = self.play.reset(sh, &self.site).await?
+            && let Err(failure) = self.run(sh, RESET, playbook, args).await
+        {
+            // The next attempt of the undo begins anew.
+            if matches!(sh.job_state(RESET).await?, JobState::Exited(_)) {
+                sh.job_forget(RESET).await?;
+            }
+            return Err(failure);
+        }
         self.play.undo(sh, &self.site, image).await
+    }
+}
+
+impl AnsiblePlaybook {
+    /// Mends what the playbook left unfinished, and looks whether all is as wanted.
+    async fn look_again(
+        &self,
+        sh: Shell<'_>,
+        ended: Result<Receipt, Failure>,
+    ) -> Result<Receipt, Failure> {
+        if ended.is_ok() {
+            self.play.finish(sh, &self.site).await?;
+        }
+        match (self.play.probe(sh, &self.site).await?, ended) {
+            (Probe::Satisfied(seen), Ok(receipt)) => Ok(Receipt {
+                note: receipt.note.or(seen.note),
+                ..seen
+            }),
+            (Probe::Satisfied(seen), Err(_)) => Ok(seen),
+            (_, Err(failure)) => Err(failure),
+            (found, Ok(_)) => Err(self.unseen(&found)),
+        }
     }
 }

@@ -24,6 +24,7 @@ const STOP_MS: u64 = 25_000;
 const LABEL_INSTALLATION: &str = "wiab.installation";
 const LABEL_RUN: &str = "wiab.run";
 const LABEL_STEP: &str = "wiab.step";
+const LABEL_COMMAND: &str = "wiab.command";
 /// Ends the label of the job that waits for a container without a client.
 const WAIT: &str = "-wait";
 
@@ -46,6 +47,14 @@ struct Seen {
     name: String,
     run: String,
     step: String,
+    command: String,
+}
+
+impl Seen {
+    /// Whether it runs that command of this step.
+    fn is(&self, sh: Shell<'_>, label: &str) -> bool {
+        self.run == sh.cx.run.display() && self.step == sh.cx.step.as_str() && self.command == label
+    }
 }
 
 /// Where the command of a step stands.
@@ -97,9 +106,8 @@ impl Toolbox {
 
     /// Before undo touches anything: no command of this step runs any more.
     pub(crate) async fn settle(&self, sh: Shell<'_>, label: &str) -> Result<(), Failure> {
-        let run = sh.cx.run.display();
         for seen in self.containers(sh).await? {
-            if seen.run == run && seen.step == sh.cx.step.as_str() {
+            if seen.is(sh, label) {
                 stop(sh, &seen.name).await?;
             }
         }
@@ -118,18 +126,16 @@ impl Toolbox {
                 JobState::Exited(_) | JobState::Lost | JobState::Absent => {}
             }
         }
-        let mine = containers
-            .into_iter()
-            .find(|seen| seen.step == sh.cx.step.as_str());
+        let mine = containers.into_iter().find(|seen| seen.is(sh, label));
         Ok(mine.map_or(Stand::Nothing, |seen| Stand::Alone(seen.name)))
     }
 
     /// Running containers of this installation.
     async fn containers(&self, sh: Shell<'_>) -> Result<Vec<Seen>, Failure> {
         let filter = format!("label={LABEL_INSTALLATION}={}", self.deploy);
-        let format = format!(
-            "{{{{.Names}}}} {{{{.Label \"{LABEL_RUN}\"}}}} {{{{.Label \"{LABEL_STEP}\"}}}}"
-        );
+        let label = |key: &str| format!("{{{{.Label \"{key}\"}}}}");
+        let labels = [LABEL_RUN, LABEL_STEP, LABEL_COMMAND].map(label);
+        let format = format!("{{{{.Names}}}} {}", labels.join(" "));
         let cmd = Cmd::new([
             "docker",
             "ps",
@@ -158,16 +164,18 @@ impl Toolbox {
                     name: words.next()?,
                     run: words.next()?,
                     step: words.next()?,
+                    command: words.next()?,
                 })
             })
             .collect();
         Ok(seen)
     }
 
-    /// The name of the container of one attempt. Two installations, or two steps, never share one.
-    fn container(&self, sh: Shell<'_>, attempt: u32) -> String {
+    /// The name of the container of one attempt. Two installations, steps or commands never share one.
+    fn container(&self, sh: Shell<'_>, attempt: u32, label: &str) -> String {
         let step = sh.cx.step.as_str();
-        let hash = blake3::hash(format!("{}\n{step}", self.deploy).as_bytes()).to_hex();
+        let whole = format!("{}\n{step}\n{label}", self.deploy);
+        let hash = blake3::hash(whole.as_bytes()).to_hex();
         let hash: String = hash.chars().take(6).collect();
         let base = self.deploy.trim_end_matches('/').rsplit('/').next();
         let name = format!("wiab-{}-{step}-{attempt}-{hash}", base.unwrap_or_default());
@@ -178,11 +186,12 @@ impl Toolbox {
     }
 
     fn command(&self, sh: Shell<'_>, attempt: u32, long: &Long<'_>) -> Result<Cmd, Failure> {
-        let name = self.container(sh, attempt);
+        let name = self.container(sh, attempt, long.label);
         let labels = [
             format!("{LABEL_INSTALLATION}={}", self.deploy),
             format!("{LABEL_RUN}={}", sh.cx.run.display()),
             format!("{LABEL_STEP}={}", sh.cx.step),
+            format!("{LABEL_COMMAND}={}", long.label),
         ];
         let variables: Vec<String> = long
             .env
@@ -208,7 +217,7 @@ impl Toolbox {
         long: &Long<'_>,
         line: LineSink<'_>,
     ) -> Result<Output, Failure> {
-        let name = self.container(sh, attempt);
+        let name = self.container(sh, attempt, long.label);
         let cmd = self.command(sh, attempt, long)?;
         let id = job_of(sh, attempt, long.label);
         let mut following = pin!(sh.follow(&id, &cmd, line));
@@ -319,7 +328,9 @@ fn overdue(after_ms: u64) -> Failure {
 }
 
 fn foreign(other: &Seen) -> Failure {
-    let Seen { name, run, step } = other;
+    let Seen {
+        name, run, step, ..
+    } = other;
     Failure::clean(format!(
         "container {name} of run {run} (step {step}) still works on this installation"
     ))

@@ -361,7 +361,22 @@ impl Play {
         }
     }
 
-    /// Takes its effect back.
+    /// A playbook that undo runs first, and what it is called with, as long as there is anything for it to do.
+    pub(crate) async fn reset(
+        self,
+        sh: Shell<'_>,
+        site: &Site,
+    ) -> Result<Option<(&'static str, &'static [&'static str])>, Failure> {
+        let (whole, args) = match self {
+            Self::KubeEngine => (true, kube::RESET_ALL),
+            Self::Kubernetes => (false, kube::RESET_CLUSTER),
+            _ => return Ok(None),
+        };
+        let book = kube::reset(sh, site, whole).await?;
+        Ok(book.map(|book| (book, args)))
+    }
+
+    /// Takes its effect back, after [`Play::reset`].
     pub(crate) async fn undo(
         self,
         sh: Shell<'_>,
@@ -370,8 +385,6 @@ impl Play {
     ) -> Result<(), Failure> {
         let image = Image::read(image)?;
         match self {
-            Self::KubeEngine => kube::reset(sh, site, true).await?,
-            Self::Kubernetes => kube::reset(sh, site, false).await?,
             Self::SeedImages => unseed(sh, site, &image.images).await?,
             Self::Postgresql => kube::forget_secrets(sh, &site.toolbox, &image.secrets).await?,
             _ => {}
