@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
+use wiab_engine::outcome::{Failure, Probe, Receipt, Residue, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::{Step, Tick};
 
@@ -138,7 +138,7 @@ impl ImagesSeeded {
         let last = said.lines().next_back().unwrap_or("it said nothing");
         if output.code == SSH_FAILED {
             return Failure {
-                residue: wiab_engine::outcome::Residue::Unknown,
+                residue: Residue::Unknown,
                 ..unreachable(&self.site, host, last)
             };
         }
@@ -235,7 +235,11 @@ impl Act for ImagesSeeded {
             self.bring(sh, archive).await?;
         }
         let host = self.host()?;
-        let found = self.found(host, &self.known(sh).await?);
+        let after = self.known(sh).await.map_err(|failure| Failure {
+            residue: Residue::Dirty,
+            ..failure
+        })?;
+        let found = self.found(host, &after);
         if found.whole() {
             return Ok(Receipt::note(found.note()));
         }

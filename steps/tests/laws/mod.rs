@@ -2,6 +2,7 @@
 
 mod canary;
 mod chart_values;
+mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
@@ -34,6 +35,11 @@ async fn obey(group: &str) {
 #[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
+}
+
+#[tokio::test]
+async fn the_cluster_obeys_the_laws() {
+    obey("cluster").await;
 }
 
 #[tokio::test]

@@ -135,9 +135,9 @@ pub(crate) async fn must_ask(
     }
 }
 
-/// A machine does not answer.
+/// A machine does not answer. What was done before that nobody says here.
 pub(crate) fn unreachable(site: &Site, host: &SiteHost, why: &str) -> Failure {
-    Failure::clean(format!("{} does not answer: {why}", host.name))
+    Failure::dirty(format!("{} does not answer: {why}", host.name))
         .retry()
         .hint(format!(
             "look whether it runs (`virsh domstate {0}`, `virsh start {0}`) and whether it lets you in: ssh -i {1} {2}@{3}",
