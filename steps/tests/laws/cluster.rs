@@ -22,8 +22,8 @@ use wiab_steps::kinds::tool::Toolbox;
 use wiab_steps::kinds::vm_ready::VmReady;
 
 use super::scenarios::{
-    POOL, Scenario, deploy, dirs, domain, host_keys, image, keypair, network, ready, scenario, seed,
-    without_default,
+    POOL, Scenario, deploy, dirs, domain, host_keys, image, keypair, network, ready, scenario,
+    seed, without_default,
 };
 use super::world::World;
 
@@ -95,7 +95,13 @@ async fn build(each: usize) -> Machine {
     let world = World::new(without_default().await);
     world.done(&wirebox()).await;
     let mut all = dirs();
-    for path in ["", "/inventory", "/inventory/offline", "/inventory/offline/group_vars", "/inventory/offline/group_vars/all"] {
+    for path in [
+        "",
+        "/inventory",
+        "/inventory/offline",
+        "/inventory/offline/group_vars",
+        "/inventory/offline/group_vars/all",
+    ] {
         all.dirs.push(Dir {
             path: deploy(&format!("ansible{path}")),
             mode: 0o755,
@@ -293,7 +299,10 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
         ..system.clone()
     })
     .await;
-    vec![
-        scenario("cluster", "images of the system", &engine, &system),
-    ]
+    vec![scenario(
+        "cluster",
+        "images of the system",
+        &engine,
+        &system,
+    )]
 }

@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 
 use super::cmd::Flows;
 use super::container::Container;
-use super::entity::{Domain, Inside, Job, Table};
+use super::entity::{Domain, Inside, Job, KubeObject, Table};
 use super::inside::LOG;
+use super::kube;
 use super::state::{Change, Entity, Machine};
 
 impl Machine {
@@ -23,8 +24,13 @@ impl Machine {
                     .is_some_and(|(_, what)| what.starts_with(LOG))
             })
         };
+        let objects = prefix(KubeObject::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
+            if let Some(name) = key.strip_prefix(&objects) {
+                state.extend(kube::canonical(self, name));
+                continue;
+            }
             // Connections come and go by themselves.
             let value = if key.starts_with(&jobs) || key.starts_with(&flows) || counted(key) {
                 continue;
