@@ -6,6 +6,7 @@ use wiab_steps::host::sim::Machine;
 use wiab_steps::host::{Cmd, Host as _, Output};
 use wiab_steps::kind::Input;
 use wiab_steps::kinds::cloudinit_seed::CloudinitSeed;
+use wiab_steps::kinds::cluster_verified::ClusterVerified;
 use wiab_steps::kinds::data_verified::{DataService, DataVerified};
 use wiab_steps::kinds::dirs::Dir;
 use wiab_steps::kinds::images_seeded::{Acmesolver, ImagesSeeded};
@@ -288,21 +289,70 @@ pub(crate) fn data(each: usize, service: DataService) -> DataVerified {
     }
 }
 
+/// The same machine whose node has all images but those whose name holds one of these.
+pub(crate) fn without_images(machine: &Machine, node: &str, lacks: &[&str]) -> Machine {
+    let held = machine.inside("kubenode1/images").unwrap();
+    let all = held.as_array().unwrap().iter();
+    let left: Vec<&str> = all
+        .filter_map(|image| image.as_str())
+        .filter(|image| !lacks.iter().any(|lack| image.contains(lack)))
+        .collect();
+    let left = (!left.is_empty()).then(|| serde_json::json!(left));
+    machine.clone().with_inside(&format!("{node}/images"), left)
+}
+
+/// The same machine right after a VM was switched off and on.
+pub(crate) async fn restarted(machine: &Machine, vms: &[&str]) -> Machine {
+    let world = World::new(machine.clone());
+    for vm in vms {
+        for verb in ["destroy", "start"] {
+            let cmd = Cmd::new(["virsh", verb, vm]).root();
+            let done = world.host.run(&cmd, &Cancel::default(), &|_| {}).await;
+            assert!(done.unwrap().ok(), "virsh {verb} {vm}");
+        }
+    }
+    world.host.machine()
+}
+
 /// All situations.
 pub(crate) async fn scenarios() -> Vec<Scenario> {
-    let ground = small().await;
-    let engine = played(ground, &[0, 1]).await;
-    let system = images(2, ImageSet::System);
-    let half = World::new(engine.clone());
-    half.done(&ImagesSeeded {
-        node: "kubenode1".to_owned(),
-        ..system.clone()
-    })
-    .await;
-    vec![scenario(
-        "cluster",
-        "images of the system",
-        &engine,
-        &system,
-    )]
+    let seeded = played(small().await, &[0, 1, 2]).await;
+    let system = without_images(&seeded, "kubenode2", &["coredns", "calico/node"]);
+    let helm = without_images(&seeded, "kubenode2", &["wire/brig"]);
+    let cluster = played(seeded.clone(), &[4, 5]).await;
+    let cluster = restarted(&cluster, &["kubenode1", "datanode2"]).await;
+    let verified = ClusterVerified {
+        site: site(2),
+        deadline_ms: 300_000,
+    };
+    let cassandra = DataVerified {
+        deadline_ms: 300_000,
+        ..data(2, DataService::Cassandra)
+    };
+    vec![
+        scenario(
+            "cluster",
+            "cluster with a node that starts",
+            &cluster,
+            &verified,
+        ),
+        scenario(
+            "cluster",
+            "Cassandra with a node that starts",
+            &cluster,
+            &cassandra,
+        ),
+        scenario(
+            "cluster",
+            "images of the system",
+            &system,
+            &images(2, ImageSet::System),
+        ),
+        scenario(
+            "cluster",
+            "images of the charts",
+            &helm,
+            &images(2, ImageSet::Helm),
+        ),
+    ]
 }

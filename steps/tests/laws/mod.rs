@@ -82,7 +82,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "cluster", "files", "host", "network", "secrets", "tools", "traffic", "vm"
         ])
     );
 }

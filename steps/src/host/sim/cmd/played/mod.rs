@@ -79,12 +79,13 @@ fn tree(draft: &Draft<'_>, run: &Run<'_>) -> String {
 
 /// Packages come from the asset host, if its server runs.
 fn apt(draft: &Draft<'_>, run: &Run<'_>, task: &str) -> Result<(), TaskFailure> {
-    match run.of("datanode").next() {
-        Some(first) if !inside::runs(draft, "assethost", "serve-assets") => Err(failed(
-            task,
-            &first.name,
-            "Failed to update apt cache: E:Failed to fetch http://assethost:8080/debs-jammy/public/dists/jammy/InRelease  Could not connect to assethost:8080, connection refused",
-        )),
-        _ => Ok(()),
+    let Some(first) = run.of("datanode").next() else {
+        return Ok(());
+    };
+    if inside::runs(draft, "assethost", "serve-assets") {
+        return Ok(());
     }
+    let msg =
+        "Failed to update apt cache: E:Could not connect to assethost:8080, connection refused";
+    Err(failed(task, &first.name, msg))
 }
