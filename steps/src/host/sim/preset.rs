@@ -26,6 +26,8 @@ fn user(uid: u32, name: &str, home: &str) -> User {
 const DIRS: &[(&str, u32, &str)] = &[
     ("/etc", 0o755, "root:root"),
     ("/etc/sysctl.d", 0o755, "root:root"),
+    ("/etc/systemd", 0o755, "root:root"),
+    ("/etc/systemd/system", 0o755, "root:root"),
     ("/home", 0o755, "root:root"),
     ("/home/demo", 0o750, "demo:demo"),
     ("/root", 0o700, "root:root"),
@@ -105,6 +107,9 @@ impl Machine {
         machine.put("sudo", &member(27, &["demo"]));
         machine.put("kvm", &member(109, &[]));
         machine.put("demo", &member(1000, &[]));
+        for socket in cmd::SOCKETS {
+            cmd::open_socket(&mut machine, socket);
+        }
         for (key, value) in SYSCTLS {
             machine.put(key, &Sysctl((*value).to_owned()));
         }
@@ -271,6 +276,25 @@ impl Machine {
                 draft.del::<Table>(&name);
             }
         })
+    }
+
+    /// The same with a listening socket: `tcp 0.0.0.0:2222 sshd`; without a process it is the kernel's.
+    #[must_use]
+    pub fn with_socket(mut self, socket: &str) -> Self {
+        cmd::open_socket(&mut self, socket);
+        self
+    }
+
+    /// The same without that socket.
+    #[must_use]
+    pub fn without_socket(self, socket: &str) -> Self {
+        self.edited(|draft| draft.del::<cmd::Socket>(socket))
+    }
+
+    /// The same with that many translated connections to an address behind the host.
+    #[must_use]
+    pub fn with_flows(self, address: &str, count: u64) -> Self {
+        self.edited(|draft| draft.put(address, &cmd::Flows { count }))
     }
 
     /// The same with that many bytes free on its disk.

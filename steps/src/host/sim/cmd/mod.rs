@@ -3,21 +3,29 @@
 mod apt;
 mod ask;
 mod catalog;
+mod conntrack;
 mod copy;
 mod coreutils;
 mod docker;
 mod domain;
 pub(super) mod fetch;
+mod find;
+mod gpg;
 mod guest;
 mod image;
 mod kernel;
 mod network;
 mod nft;
+mod nft_list;
 mod nft_rule;
+mod nft_set;
 mod nft_text;
 mod sh;
+mod ss;
 mod sshkey;
 mod systemd;
+mod systemd_local;
+mod tar;
 mod users;
 mod virsh;
 
@@ -29,11 +37,13 @@ use crate::host::{Cmd, HostError, Output};
 
 pub(super) use apt::{install as install_packages, remove as remove_packages};
 pub(super) use catalog::PREINSTALLED;
+pub(super) use conntrack::Flows;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
 pub(super) use network::{define as define_network, start as start_network};
 pub(super) use nft::load as load_rules;
+pub(super) use ss::{SOCKETS, Socket, open as open_socket};
 
 /// How a simulated command ends, and after how much virtual time.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -163,10 +173,15 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "cp" | "install" | "ln" => copy::run,
         "id" | "getent" | "usermod" | "gpasswd" | "groups" => users::run,
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
+        "ss" => ss::run,
         "systemctl" => systemd::run,
+        "systemd-run" => systemd_local::transient,
         "sysctl" | "ip" => kernel::run,
+        "find" => find::run,
+        "gpg" => gpg::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
+        "tar" => tar::run,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
@@ -180,6 +195,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
         "ufw" => ("ufw", ask::run),
         "virsh" => ("libvirt-clients", virsh::run),
         "qemu-img" => ("qemu-utils", image::run),
+        "conntrack" => ("conntrack", conntrack::run),
         "cloud-localds" => ("cloud-image-utils", image::localds),
         "qemu-system-x86_64" => ("qemu-system-x86", coreutils::version),
         "docker" => ("docker.io", docker::run),
