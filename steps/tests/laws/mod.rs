@@ -5,6 +5,7 @@ mod chart_values;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -46,6 +47,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -69,7 +75,15 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
     assert_eq!(
         groups,
-        BTreeSet::from(["files", "host", "network", "secrets", "traffic", "vm"])
+        BTreeSet::from([
+            "files",
+            "host",
+            "network",
+            "preflight",
+            "secrets",
+            "traffic",
+            "vm"
+        ])
     );
 }
 
