@@ -10,6 +10,7 @@ mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
+mod tools;
 mod unsaid;
 pub(crate) mod world;
 
@@ -57,6 +58,11 @@ async fn secrets_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn tools_obey_the_laws() {
+    obey("tools").await;
+}
+
+#[tokio::test]
 async fn traffic_obeys_the_laws() {
     obey("traffic").await;
 }
@@ -81,6 +87,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
             "network",
             "preflight",
             "secrets",
+            "tools",
             "traffic",
             "vm"
         ])

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::cmd::Flows;
+use super::container::Container;
 use super::entity::{Domain, Job, Table};
 use super::state::{Change, Entity, Machine};
 
@@ -25,6 +26,11 @@ impl Machine {
             } else if let Some(name) = key.strip_prefix(&domains) {
                 self.get::<Domain>(name)
                     .map_or(Value::Null, |domain| machine(&domain, self.now_ms))
+            } else if let Some(name) = key.strip_prefix(&format!("{}:", Container::KIND)) {
+                match self.get::<Container>(name) {
+                    Some(container) if container.is_there() => container.cmd.argv.into(),
+                    _ => continue,
+                }
             } else {
                 value.clone()
             };

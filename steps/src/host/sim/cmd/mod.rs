@@ -1,5 +1,6 @@
 //! The commands of the simulated machine: argv in, answer and changes out.
 
+mod ansible;
 mod apt;
 mod ask;
 mod catalog;
@@ -7,6 +8,8 @@ mod conntrack;
 mod copy;
 mod coreutils;
 mod docker;
+mod docker_image;
+mod docker_ps;
 mod domain;
 pub(super) mod fetch;
 mod find;
@@ -20,6 +23,8 @@ mod nft_list;
 mod nft_rule;
 mod nft_set;
 mod nft_text;
+mod played;
+mod plays;
 mod sh;
 mod ss;
 mod sshkey;
@@ -35,9 +40,11 @@ use super::state::Draft;
 use super::surroundings::Surroundings;
 use crate::host::{Cmd, HostError, Output};
 
+pub(super) use ansible::PlaybookFault;
 pub(super) use apt::{install as install_packages, remove as remove_packages};
 pub(super) use catalog::PREINSTALLED;
 pub(super) use conntrack::Flows;
+pub(super) use docker::container_named;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
