@@ -2,6 +2,7 @@
 
 mod canary;
 mod chart_values;
+mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
@@ -35,6 +36,11 @@ async fn obey(group: &str) {
 #[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
+}
+
+#[tokio::test]
+async fn the_cluster_obeys_the_laws() {
+    obey("cluster").await;
 }
 
 #[tokio::test]
@@ -82,6 +88,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
+            "cluster",
             "files",
             "host",
             "network",

@@ -10,7 +10,9 @@ mod entity;
 mod fault;
 mod files;
 mod hooks;
+mod inside;
 mod jobs;
+mod kube;
 mod marks;
 mod perform;
 mod preset;
@@ -33,6 +35,7 @@ pub use self::clock::SimClock;
 pub use self::cmd::fetch::sha256_of_url;
 pub use self::fault::{Action, Fault, Faults};
 pub use self::hooks::{Fate, Phase, Point, Points, Tap};
+pub use self::kube::preset::ClusterPreset;
 pub use self::state::Machine;
 pub use self::store::SimError;
 
