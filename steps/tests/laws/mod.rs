@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -53,6 +54,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -82,7 +88,15 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "cluster", "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "cluster",
+            "files",
+            "host",
+            "network",
+            "preflight",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }
