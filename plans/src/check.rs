@@ -101,6 +101,7 @@ impl Settings {
         self.check_vms(&mut problems);
         self.check_addresses(net, &mut problems);
         self.check_image(&mut problems);
+        self.check_artifact(&mut problems);
         for (index, step) in self.steps.iter().enumerate() {
             check_step(index, step, &mut problems);
         }
@@ -337,6 +338,36 @@ impl Settings {
             );
         }
     }
+
+    fn check_artifact(&self, problems: &mut Problems) {
+        let artifact = &self.artifact;
+        let hex = |text: &str, digits| {
+            text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        problems.check(
+            hex(&artifact.hash, 40),
+            "artifact.hash",
+            &artifact.hash,
+            "use the 40 hexadecimal digits of a published artifact, or set artifact.source",
+        );
+        if let Some(source) = &artifact.source {
+            let url = source.starts_with("https://") && !source.chars().any(char::is_whitespace);
+            problems.check(
+                url || plain_path(source),
+                "artifact.source",
+                source,
+                "use an absolute path on the host or an https:// URL",
+            );
+        }
+        if let Some(digest) = &artifact.sha256 {
+            problems.check(
+                hex(digest, 64),
+                "artifact.sha256",
+                digest,
+                "use the 64 hexadecimal digits that sha256sum prints",
+            );
+        }
+    }
 }
 
 fn check_step(index: usize, step: &SiteStep, problems: &mut Problems) {
@@ -408,6 +439,8 @@ mod tests {
         settings.vms.machines.insert("assethost".to_owned(), own);
         settings.image.source = "http://insecure.example".to_owned();
         settings.image.sha256 = Some("abc".to_owned());
+        settings.artifact.hash = "e5e1".to_owned();
+        settings.artifact.source = Some("here".to_owned());
         settings.steps.push(SiteStep {
             id: "böse".to_owned(),
             after: Vec::new(),
@@ -438,6 +471,8 @@ mod tests {
                 "vms.machines.assethost.ip",
                 "image.source",
                 "image.sha256",
+                "artifact.hash",
+                "artifact.source",
                 "step[0].id",
                 "step[0].run",
                 "step[0].timeout",

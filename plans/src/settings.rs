@@ -40,6 +40,8 @@ pub struct Settings {
     pub vms: VmSettings,
     /// The base image.
     pub image: ImageSettings,
+    /// The release.
+    pub artifact: ArtifactSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
@@ -64,6 +66,7 @@ impl Default for Settings {
             network: NetworkSettings::default(),
             vms: VmSettings::default(),
             image: ImageSettings::default(),
+            artifact: ArtifactSettings::default(),
             hairpin: Hairpin::default(),
             rotation: None,
             steps: Vec::new(),
@@ -296,6 +299,35 @@ impl Default for ImageSettings {
             source: "https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"
                 .to_owned(),
             sha256: None,
+        }
+    }
+}
+
+/// `[artifact]`: the release of Wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArtifactSettings {
+    /// Hash of the artifact that Wire publishes: 40 hexadecimal digits.
+    pub hash: String,
+    /// An absolute path on the host or an `https://` URL, instead of where Wire publishes it.
+    pub source: Option<String>,
+    /// SHA-256 of the file; without it, that of the first download is kept.
+    pub sha256: Option<String>,
+    /// Whether a rollback leaves the download.
+    pub keep: bool,
+    /// Whether an expired key of the release's package repository is accepted.
+    pub accept_expired_key: bool,
+}
+
+impl Default for ArtifactSettings {
+    /// The nearest artifact that is younger than the procedure's documents.
+    fn default() -> Self {
+        Self {
+            hash: "f1f624256bdab0f9f76158c7f45e0618ee641237".to_owned(),
+            source: None,
+            sha256: None,
+            keep: false,
+            accept_expired_key: false,
         }
     }
 }

@@ -312,6 +312,31 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "image.sha256",
     },
     Key {
+        path: "artifact.hash", kind: Kind::Text, default: Some("f1f624256bdab0f9f76158c7f45e0618ee641237"), sample: "5b01f250e128db689715558bad6b5e532cf4a7a0",
+        about: "the release of Wire: the hash in the name of its published artifact",
+        setting: "artifact.hash",
+    },
+    Key {
+        path: "artifact.source", kind: Kind::Text, default: None, sample: "/srv/wire-server-deploy-static.tgz",
+        about: "where the artifact is instead: an absolute path on the host, or an https:// URL",
+        setting: "artifact.source",
+    },
+    Key {
+        path: "artifact.sha256", kind: Kind::Text, default: None, sample: "0000000000000000000000000000000000000000000000000000000000000000",
+        about: "its SHA-256; without it, that of the first download is kept",
+        setting: "artifact.sha256",
+    },
+    Key {
+        path: "artifact.keep", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "a rollback leaves the downloaded artifact, which is large",
+        setting: "artifact.keep",
+    },
+    Key {
+        path: "artifact.accept_expired_key", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "take packages of a release whose package key has ended; only from its own repository, and without that key's protection",
+        setting: "artifact.accept_expired_key",
+    },
+    Key {
         path: "hairpin.policy", kind: Kind::Choice(&["add", "remove", "off"]), default: Some("add"), sample: "add",
         about: "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
         setting: "hairpin.policy",

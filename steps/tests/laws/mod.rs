@@ -2,16 +2,17 @@
 
 mod canary;
 mod chart_values;
-mod cluster;
+pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 pub(crate) mod release;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
-mod tools;
+pub(crate) mod tools;
 mod unsaid;
 pub(crate) mod world;
 
@@ -59,6 +60,11 @@ async fn the_release_obeys_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -88,7 +94,16 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "cluster", "files", "host", "network", "release", "secrets", "tools", "traffic", "vm"
+            "cluster",
+            "files",
+            "host",
+            "network",
+            "preflight",
+            "release",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }

@@ -12,7 +12,7 @@ use wiab_steps::secrets::{Form, LearningHost, Name, ScrubError, Scrubber, Sealed
 
 use super::scenarios::deploy;
 use super::sealed::{CLUSTER, set_of, with_cluster};
-use super::secrets::{cluster, ground, older, other, rendered, sealed, wire_file};
+use super::secrets::{ground, older, other, rendered, sealed, wire_file};
 use super::world::World;
 
 /// Every text by which a value could be recognised.
