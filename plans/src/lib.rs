@@ -7,6 +7,7 @@ mod machines;
 mod settings;
 mod site;
 mod staging;
+mod traffic;
 
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
@@ -15,5 +16,7 @@ pub use settings::{
     NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
+
+pub use traffic::TrafficSettings;
 
 pub use staging::{PACKAGES, StagingError, vm_env, wiab_staging};

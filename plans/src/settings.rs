@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
+use crate::traffic::TrafficSettings;
+
 /// What has no default on a real machine, and what it is on the simulated one.
 pub const REHEARSAL: [(&str, &str); 3] = [
     ("domain", "staging.example.org"),
@@ -42,6 +44,8 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// The firewall.
+    pub traffic: TrafficSettings,
     /// Site-specific steps.
     #[serde(rename = "step")]
     pub steps: Vec<SiteStep>,
@@ -63,6 +67,7 @@ impl Default for Settings {
             vms: VmSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
+            traffic: TrafficSettings::default(),
             steps: Vec::new(),
         }
     }

@@ -54,6 +54,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::libvirt_domain::LibvirtDomain>(),
     entry::<kinds::libvirt_network_removed::LibvirtNetworkRemoved>(),
     entry::<kinds::libvirt_network::LibvirtNetwork>(),
+    entry::<kinds::nft_check::NftCheck>(),
     entry::<kinds::nft_hairpin_removed::NftHairpinRemoved>(),
     entry::<kinds::nft_hairpin::NftHairpin>(),
     entry::<kinds::nft_traffic::NftTraffic>(),

@@ -18,6 +18,7 @@ pub mod libvirt_network;
 pub mod libvirt_network_removed;
 pub mod login;
 mod nft;
+pub mod nft_check;
 mod nft_deadman;
 mod nft_guard;
 pub mod nft_hairpin;

@@ -1,5 +1,6 @@
 //! The laws: satisfied after apply, once is enough, undo restores, and a crash or a fault anywhere changes none of that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,6 +21,9 @@ pub(crate) async fn check(scenario: &Scenario) -> usize {
     let start = world.state();
 
     let first = step.probe(false).await.unwrap();
+    if let (Probe::Satisfied(seen), true) = (&first, scenario.looks) {
+        return only_looks(scenario, &seen.outputs).await;
+    }
     assert!(
         !matches!(first, Probe::Satisfied(_)),
         "{name}: nothing to do: {first:?}"
@@ -62,6 +66,38 @@ pub(crate) async fn check(scenario: &Scenario) -> usize {
         done,
     };
     law.interrupted().await + law.undo_interrupted(&applied).await + law.faulty().await
+}
+
+/// A kind that changes nothing: whatever fails, the machine stays as it is.
+async fn only_looks(scenario: &Scenario, seen: &BTreeMap<String, String>) -> usize {
+    let world = World::new(scenario.machine.clone());
+    let step = world.step(scenario.kind, &scenario.inputs);
+    let (name, start) = (scenario.name, world.state());
+    let before = step.capture().await.unwrap();
+    let receipt = step.apply(1, false, &before).await.unwrap();
+    assert_eq!(receipt.outputs, *seen, "{name}: the probe's outputs");
+    let operations = world.host.operations();
+    for nth in 1..=operations {
+        for action in [Action::LostBefore, Action::LostAfter, Action::Half] {
+            let world = World::new(scenario.machine.clone());
+            world.host.arm(Fault::nth("*", nth, action.clone()));
+            let step = world.step(scenario.kind, &scenario.inputs);
+            // It may fail; what counts is what it leaves.
+            let _ = step.apply(1, false, &before).await;
+            same(
+                &world.state(),
+                &start,
+                &format!("{name}: {action:?} at {nth}"),
+            );
+        }
+    }
+    step.undo(1, &before).await.unwrap();
+    same(
+        &world.state(),
+        &start,
+        &format!("{name}: looked at and undone"),
+    );
+    usize::try_from(operations).unwrap() * 3
 }
 
 struct Law<'a> {

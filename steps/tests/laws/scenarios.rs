@@ -1,7 +1,7 @@
 //! One or more situations for every kind: a machine, and what is wanted of it.
 
 use serde_json::Value;
-use wiab_engine::outcome::Receipt;
+use wiab_engine::outcome::{Receipt, UndoClass};
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::apt_packages::AptPackages;
@@ -37,6 +37,8 @@ pub(crate) struct Scenario {
     pub(crate) machine: Machine,
     /// Whether undo restores the before-image given; an operator's undo command knows none.
     pub(crate) undo_acts_alone: bool,
+    /// Whether the kind changes nothing: its first look may find all as wanted.
+    pub(crate) looks: bool,
 }
 
 pub(crate) fn scenario<K: Kind>(
@@ -52,6 +54,7 @@ pub(crate) fn scenario<K: Kind>(
         inputs: serde_json::to_value(kind).unwrap(),
         machine: machine.clone(),
         undo_acts_alone: K::NAME != Command::NAME,
+        looks: kind.undo_class() == UndoClass::NothingToUndo,
     }
 }
 

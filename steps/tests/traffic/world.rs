@@ -2,6 +2,7 @@
 
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::Input;
+use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_traffic::NftTraffic;
 use wiab_steps::traffic::Traffic;
 
@@ -94,7 +95,12 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         log: true,
         ..traffic()
     };
+    let check = NftCheck {
+        wan: None,
+        traffic: traffic(),
+    };
     vec![
+        scenario("traffic", "firewall looked at", &docker, &check),
         of("firewall on a bare host", &bare, traffic()),
         of("firewall beside others", &docker, traffic()),
         of("firewall over an older one", &old, traffic()),
