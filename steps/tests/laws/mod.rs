@@ -9,6 +9,7 @@ mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
+mod tools;
 mod unsaid;
 pub(crate) mod world;
 
@@ -51,6 +52,11 @@ async fn secrets_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn tools_obey_the_laws() {
+    obey("tools").await;
+}
+
+#[tokio::test]
 async fn traffic_obeys_the_laws() {
     obey("traffic").await;
 }
@@ -69,7 +75,9 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
     assert_eq!(
         groups,
-        BTreeSet::from(["files", "host", "network", "secrets", "traffic", "vm"])
+        BTreeSet::from([
+            "files", "host", "network", "secrets", "tools", "traffic", "vm"
+        ])
     );
 }
 

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::cmd::Flows;
-use super::entity::{Domain, Job, Table};
+use super::container::Container;
+use super::entity::{Domain, Job, KubeObject, Table};
+use super::kube;
 use super::state::{Change, Entity, Machine};
 
 impl Machine {
@@ -14,8 +16,13 @@ impl Machine {
         let (jobs, tables, domains) =
             (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
         let flows = prefix(Flows::KIND);
+        let objects = prefix(KubeObject::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
+            if let Some(name) = key.strip_prefix(&objects) {
+                state.extend(kube::canonical(self, name));
+                continue;
+            }
             // Connections come and go by themselves.
             let value = if key.starts_with(&jobs) || key.starts_with(&flows) {
                 continue;
@@ -25,6 +32,11 @@ impl Machine {
             } else if let Some(name) = key.strip_prefix(&domains) {
                 self.get::<Domain>(name)
                     .map_or(Value::Null, |domain| machine(&domain, self.now_ms))
+            } else if let Some(name) = key.strip_prefix(&format!("{}:", Container::KIND)) {
+                match self.get::<Container>(name) {
+                    Some(container) if container.is_there() => container.cmd.argv.into(),
+                    _ => continue,
+                }
             } else {
                 value.clone()
             };

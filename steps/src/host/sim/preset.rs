@@ -1,9 +1,11 @@
 //! Machines to begin with, and what somebody else may have done to them.
 
+use super::archive;
 use super::cmd;
 use super::entity::{
-    Domain, Facts, File, Group, Image, Network, Package, Sysctl, Table, Unit, User,
+    DockerImage, Domain, Facts, File, Group, Image, Network, Package, Sysctl, Table, Unit, User,
 };
+use super::sha256::sha256;
 use super::state::{Draft, Machine};
 
 fn member(gid: u32, members: &[&str]) -> Group {
@@ -48,6 +50,28 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("net.bridge.bridge-nf-call-iptables", "0"),
     ("vm.swappiness", "60"),
 ];
+
+/// An archive as `docker save` writes it: name and configuration of each image; without a name the image has none.
+pub(crate) fn docker_archive(images: &[(&str, &str)]) -> Vec<u8> {
+    let mut manifest = Vec::new();
+    let mut members = Vec::new();
+    for (name, config) in images {
+        let file = format!("{}.json", sha256(config.as_bytes()));
+        let tags: Vec<&str> = Some(*name)
+            .filter(|name| !name.is_empty())
+            .into_iter()
+            .collect();
+        manifest.push(serde_json::json!({"Config": file, "RepoTags": tags, "Layers": []}));
+        members.push((file, config.as_bytes()));
+    }
+    let manifest = serde_json::Value::from(manifest).to_string();
+    let mut all: Vec<(&str, &[u8])> = members
+        .iter()
+        .map(|(file, config)| (file.as_str(), *config))
+        .collect();
+    all.push(("manifest.json", manifest.as_bytes()));
+    archive::pack(&all)
+}
 
 impl Machine {
     /// A bare Ubuntu 22.04 server: 32 CPUs, 64 GiB, KVM, user `demo` with sudo, no libvirt.
@@ -233,6 +257,40 @@ impl Machine {
             // Root may make every directory.
             let _ = super::files::make_dirs(draft, super::files::parent(path), true, 0o755);
             draft.put(path, &File::new(text.as_bytes(), mode, owner));
+        })
+    }
+
+    /// The same with a docker archive of one image, as `docker save` writes it.
+    #[must_use]
+    pub fn with_docker_archive(self, path: &str, name: &str, config: &str) -> Self {
+        let bytes = docker_archive(&[(name, config)]);
+        self.with_bytes(path, &bytes)
+    }
+
+    /// The same with an image of that configuration in docker.
+    #[must_use]
+    pub fn with_docker_image(self, name: &str, config: &str) -> Self {
+        let id = format!("sha256:{}", sha256(config.as_bytes()));
+        self.edited(|draft| draft.put(name, &DockerImage { id }))
+    }
+
+    /// The same with a file of any bytes that everybody may read.
+    #[must_use]
+    pub fn with_bytes(self, path: &str, bytes: &[u8]) -> Self {
+        self.with_file(path, "", 0o644, "root:root")
+            .edited(|draft| draft.put(path, &File::new(bytes, 0o644, "root:root")))
+    }
+
+    /// The same with a playbook whose task fails on a machine.
+    #[must_use]
+    pub fn with_playbook_fault(self, playbook: &str, task: &str, host: &str, msg: &str) -> Self {
+        self.edited(|draft| {
+            let fault = cmd::PlaybookFault {
+                task: task.to_owned(),
+                host: host.to_owned(),
+                msg: msg.to_owned(),
+            };
+            draft.put(playbook, &fault);
         })
     }
 
