@@ -1,6 +1,7 @@
 //! Traffic: the firewall and the hairpin rule.
 
 use wiab_steps::kind::Handle;
+use wiab_steps::kinds::docker_user::DockerUser;
 use wiab_steps::kinds::inventory::Inventory;
 use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
@@ -35,6 +36,10 @@ impl Staging<'_> {
             traffic,
             deadman_s: self.settings.traffic.deadman_s,
         };
+        let docker = DockerUser {
+            bridge: self.settings.network.bridge.clone(),
+        };
+        self.plan.add("fw.docker-user", &[&check], &docker);
         Some(self.plan.add("fw.apply", &[], &firewall))
     }
 

@@ -54,6 +54,7 @@ fn the_plan_has_these_steps() {
     let mut wanted: BTreeSet<String> = [
         "fw.apply",
         "fw.check",
+        "fw.docker-user",
         "host.dirs",
         "host.groups",
         "host.ip-forward",
