@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
+use wiab_engine::outcome::{Failure, Probe, Receipt, Residue, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::nft::{listing, nft};
@@ -232,7 +232,10 @@ impl Act for NftCheck {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        self.look(sh).await
+        self.look(sh).await.map_err(|failure| Failure {
+            residue: Residue::Clean,
+            ..failure
+        })
     }
 
     async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {

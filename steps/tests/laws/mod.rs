@@ -2,9 +2,11 @@
 
 mod canary;
 mod chart_values;
+mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -37,6 +39,11 @@ async fn files_keys_and_commands_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn the_cluster_obeys_the_laws() {
+    obey("cluster").await;
+}
+
+#[tokio::test]
 async fn the_host_obeys_the_laws() {
     obey("host").await;
 }
@@ -44,6 +51,11 @@ async fn the_host_obeys_the_laws() {
 #[tokio::test]
 async fn networks_obey_the_laws() {
     obey("network").await;
+}
+
+#[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
 }
 
 #[tokio::test]
@@ -76,7 +88,15 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "cluster",
+            "files",
+            "host",
+            "network",
+            "preflight",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }

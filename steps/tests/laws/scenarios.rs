@@ -1,7 +1,7 @@
 //! One or more situations for every kind: a machine, and what is wanted of it.
 
 use serde_json::Value;
-use wiab_engine::outcome::{Receipt, UndoClass};
+use wiab_engine::outcome::Receipt;
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::apt_packages::AptPackages;
@@ -37,8 +37,8 @@ pub(crate) struct Scenario {
     pub(crate) machine: Machine,
     /// Whether undo restores the before-image given; an operator's undo command knows none.
     pub(crate) undo_acts_alone: bool,
-    /// Whether the kind changes nothing: its first look may find all as wanted.
-    pub(crate) looks: bool,
+    /// Whether the kind changes nothing: the machine is one on which it is satisfied.
+    pub(crate) only_looks: bool,
 }
 
 pub(crate) fn scenario<K: Kind>(
@@ -54,7 +54,15 @@ pub(crate) fn scenario<K: Kind>(
         inputs: serde_json::to_value(kind).unwrap(),
         machine: machine.clone(),
         undo_acts_alone: K::NAME != Command::NAME,
-        looks: kind.undo_class() == UndoClass::NothingToUndo,
+        only_looks: false,
+    }
+}
+
+/// A situation of a kind that only looks: a machine where all is well.
+pub(crate) fn looks<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenario {
+    Scenario {
+        only_looks: true,
+        ..scenario("preflight", name, machine, kind)
     }
 }
 
@@ -297,7 +305,9 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(networks().await);
     all.extend(files().await);
     all.extend(super::chart_values::all().await);
+    all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);
+    all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
     all.extend(super::tools::scenarios());
     all.extend(crate::traffic::world::scenarios());

@@ -10,6 +10,7 @@ mod entity;
 mod fault;
 mod files;
 mod hooks;
+mod inside;
 mod jobs;
 mod kube;
 mod marks;
@@ -18,6 +19,8 @@ mod preset;
 mod sha256;
 mod state;
 mod store;
+mod surroundings;
+mod trouble;
 mod xml;
 
 use std::fmt;
