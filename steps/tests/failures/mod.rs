@@ -1,0 +1,3 @@
+//! What operators trip over: each characteristic failure, injected, ends in the message that names cause and remedy.
+
+mod tools;
