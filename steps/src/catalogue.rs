@@ -47,6 +47,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::dirs::Dirs>(),
     entry::<kinds::file_block::FileBlock>(),
     entry::<kinds::file::File>(),
+    entry::<kinds::helm_release::HelmRelease>(),
     entry::<kinds::host_groups::HostGroups>(),
     entry::<kinds::image_base::ImageBase>(),
     entry::<kinds::inventory::Inventory>(),

@@ -7,6 +7,7 @@ pub mod command;
 pub mod dirs;
 pub mod file;
 pub mod file_block;
+pub mod helm_release;
 pub mod host_groups;
 pub mod image_base;
 pub mod inventory;
