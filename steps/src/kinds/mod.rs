@@ -3,13 +3,16 @@
 pub mod apt_packages;
 pub mod chart_values;
 pub mod cloudinit_seed;
+pub mod cluster_verified;
 pub mod command;
+pub mod data_verified;
 pub mod dirs;
 pub mod file;
 pub mod file_block;
 pub mod helm_release;
 pub mod host_groups;
 pub mod image_base;
+pub mod images_seeded;
 pub mod inventory;
 mod jobs;
 mod keys;

@@ -3,6 +3,7 @@
 mod canary;
 mod chart_values;
 pub(crate) mod charts;
+mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
@@ -40,6 +41,11 @@ async fn charts_obey_the_laws() {
 #[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
+}
+
+#[tokio::test]
+async fn the_cluster_obeys_the_laws() {
+    obey("cluster").await;
 }
 
 #[tokio::test]
@@ -82,7 +88,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "charts", "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "charts", "cluster", "files", "host", "network", "secrets", "tools", "traffic", "vm"
         ])
     );
 }

@@ -102,28 +102,29 @@ impl HelmRelease {
         let mut cx = sh.cx.clone();
         cx.cancel = stop.clone();
         let run = self.long(Shell::new(sh.host, &cx), "helm", args);
+        // Both wait beside each other: the second one has a token of its own, until helm has ended.
+        let second = sh.cx.clock.busy();
         let watch = self.watch(sh);
         tokio::pin!(run, watch);
-        tokio::select! {
+        let hopeless = tokio::select! {
             biased;
-            done = &mut run => done.map(Ended::By),
-            () = sh.cx.cancel.cancelled() => {
-                stop.cancel();
-                run.await.map(Ended::By)
-            }
-            () = &mut watch => {
-                stop.cancel();
-                // How it ends does not matter: the pods are what failed.
-                let _ = run.await;
-                Ok(Ended::Stopped)
-            }
+            done = &mut run => return done.map(Ended::By),
+            () = sh.cx.cancel.cancelled() => false,
+            () = &mut watch => true,
+        };
+        stop.cancel();
+        let ended = run.await;
+        drop(second);
+        // When the pods are what failed, it does not matter how helm ends.
+        if hopeless {
+            Ok(Ended::Stopped)
+        } else {
+            ended.map(Ended::By)
         }
     }
 
     /// Looks until a pod is beyond hope. Shows which are not ready yet.
     async fn watch(&self, sh: Shell<'_>) {
-        // A wait of its own beside that for helm.
-        let _busy = sh.cx.clock.busy();
         let mut shown = String::new();
         loop {
             sh.cx.clock.sleep(POLL_MS).await;
