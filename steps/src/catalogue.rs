@@ -41,6 +41,7 @@ fn build<K: Kind + DeserializeOwned>(
 /// Every kind, in order of name.
 pub const KINDS: &[Entry] = &[
     entry::<kinds::apt_packages::AptPackages>(),
+    entry::<kinds::cert_manager_ready::CertManagerReady>(),
     entry::<kinds::chart_values::ChartValues>(),
     entry::<kinds::cloudinit_seed::CloudinitSeed>(),
     entry::<kinds::cluster_verified::ClusterVerified>(),
@@ -54,6 +55,8 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::image_base::ImageBase>(),
     entry::<kinds::images_seeded::ImagesSeeded>(),
     entry::<kinds::inventory::Inventory>(),
+    entry::<kinds::kube_annotated::KubeAnnotated>(),
+    entry::<kinds::kube_namespace::KubeNamespace>(),
     entry::<kinds::libvirt_domain_running::LibvirtDomainRunning>(),
     entry::<kinds::libvirt_domain::LibvirtDomain>(),
     entry::<kinds::libvirt_network_removed::LibvirtNetworkRemoved>(),

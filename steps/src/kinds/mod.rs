@@ -1,6 +1,7 @@
 //! The step kinds, one file each, and what they share: a typed before-image and the bridge to the engine's `Step`.
 
 pub mod apt_packages;
+pub mod cert_manager_ready;
 pub mod chart_values;
 pub mod cloudinit_seed;
 pub mod cluster_verified;
@@ -16,6 +17,8 @@ pub mod images_seeded;
 pub mod inventory;
 mod jobs;
 mod keys;
+pub mod kube_annotated;
+pub mod kube_namespace;
 pub mod libvirt_domain;
 pub mod libvirt_domain_running;
 pub mod libvirt_network;

@@ -3,7 +3,10 @@
 use wiab_steps::host::Host;
 use wiab_steps::host::sim::{ClusterPreset, Machine};
 use wiab_steps::kind::Input;
+use wiab_steps::kinds::cert_manager_ready::CertManagerReady;
 use wiab_steps::kinds::helm_release::HelmRelease;
+use wiab_steps::kinds::kube_annotated::KubeAnnotated;
+use wiab_steps::kinds::kube_namespace::KubeNamespace;
 use wiab_steps::kinds::tool::Toolbox;
 use wiab_steps::release::Chart;
 
@@ -129,6 +132,44 @@ pub(crate) async fn left_pending(machine: Machine, release: &HelmRelease) -> Mac
     world.host.machine()
 }
 
+/// The address that sftd tells its callers.
+pub(crate) fn annotated(value: &str) -> KubeAnnotated {
+    KubeAnnotated {
+        tools: toolbox(),
+        node: "kubenode3".parse().unwrap(),
+        ip: Input::Value("192.168.122.23".parse().unwrap()),
+        name: "wire.com/external-ip".to_owned(),
+        value: Input::Value(value.parse().unwrap()),
+        reader: "sftd".to_owned(),
+    }
+}
+
+pub(crate) const NODE_PORT: &str =
+    "ingress-nginx:\n  controller:\n    service:\n      type: NodePort\n";
+
+/// The ingress controller, and cert-manager just installed.
+pub(crate) async fn with_cert_manager() -> Machine {
+    let machine = with_values(cluster(), Chart::IngressNginxController, NODE_PORT);
+    let world = World::new(with_values(
+        machine,
+        Chart::CertManager,
+        "crds: {enabled: true}\n",
+    ));
+    world.done(&release(Chart::IngressNginxController)).await;
+    world.done(&release(Chart::CertManager)).await;
+    world.host.machine()
+}
+
+/// Sftd on an annotated node.
+pub(crate) async fn with_sftd() -> Machine {
+    let values = "joinCall: {image: {repository: docker.io/bitnamilegacy/nginx, tag: 5.23.0}}\n";
+    let world = World::new(with_values(with_cert_manager().await, Chart::Sftd, values));
+    world.done(&CertManagerReady { tools: toolbox() }).await;
+    world.done(&annotated("203.0.113.7")).await;
+    world.done(&release(Chart::Sftd)).await;
+    world.host.machine()
+}
+
 pub(crate) async fn all() -> Vec<Scenario> {
     let webapp = release(Chart::Webapp);
     let new = "config:\n  externalUrls: {appHost: webapp.wire.example.org}\n";
@@ -138,7 +179,31 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let old = with_values(old.host.machine(), Chart::Webapp, new);
     let wire_server = release(Chart::WireServer);
     let ready = before_wire_server().await;
+    let namespace = KubeNamespace {
+        name: "cert-manager-ns".to_owned(),
+        tools: toolbox(),
+    };
+    let sfu = with_sftd().await;
     vec![
+        scenario("charts", "namespace", &cluster(), &namespace),
+        scenario(
+            "charts",
+            "webhook of cert-manager",
+            &with_cert_manager().await,
+            &CertManagerReady { tools: toolbox() },
+        ),
+        scenario(
+            "charts",
+            "annotation of a node",
+            &cluster(),
+            &annotated("203.0.113.7"),
+        ),
+        scenario(
+            "charts",
+            "annotation over another one, with its reader",
+            &sfu,
+            &annotated("203.0.113.8"),
+        ),
         scenario("charts", "chart", &bare, &webapp),
         scenario("charts", "chart over an older revision", &old, &webapp),
         scenario("charts", "wire-server with its hooks", &ready, &wire_server),
