@@ -40,6 +40,7 @@ fn build<K: Kind + DeserializeOwned>(
 
 /// Every kind, in order of name.
 pub const KINDS: &[Entry] = &[
+    entry::<kinds::ansible_playbook::AnsiblePlaybook>(),
     entry::<kinds::apt_packages::AptPackages>(),
     entry::<kinds::cert_manager_ready::CertManagerReady>(),
     entry::<kinds::chart_values::ChartValues>(),
@@ -64,6 +65,15 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::nft_hairpin_removed::NftHairpinRemoved>(),
     entry::<kinds::nft_hairpin::NftHairpin>(),
     entry::<kinds::nft_traffic::NftTraffic>(),
+    entry::<kinds::preflight::apt_lock::PreflightApt>(),
+    entry::<kinds::preflight::artifact_url::PreflightArtifactUrl>(),
+    entry::<kinds::preflight::clock::PreflightClock>(),
+    entry::<kinds::preflight::dns::PreflightDns>(),
+    entry::<kinds::preflight::firewall::PreflightFirewall>(),
+    entry::<kinds::preflight::inputs::PreflightInputs>(),
+    entry::<kinds::preflight::net::PreflightNet>(),
+    entry::<kinds::preflight::os::PreflightOs>(),
+    entry::<kinds::preflight::resources::PreflightResources>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_rotated::SecretsRotated>(),

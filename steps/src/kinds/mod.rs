@@ -1,5 +1,7 @@
 //! The step kinds, one file each, and what they share: a typed before-image and the bridge to the engine's `Step`.
 
+pub mod ansible_playbook;
+mod ansible_progress;
 pub mod apt_packages;
 pub mod cert_manager_ready;
 pub mod chart_values;
@@ -32,6 +34,7 @@ pub mod nft_hairpin_removed;
 pub mod nft_traffic;
 pub mod plays;
 pub mod postgresql_secrets;
+pub mod preflight;
 pub mod qcow2_overlay;
 mod qemu;
 pub mod secrets_rendered;
@@ -44,6 +47,7 @@ pub mod ssh_known_hosts;
 pub mod sysctl;
 pub mod tool;
 pub mod tool_image;
+pub(crate) mod tool_run;
 mod virsh;
 pub mod vm_ready;
 mod whole_file;

@@ -1,3 +1,4 @@
-//! The failures that operators meet: each ends in a message with its cause and its remedy.
+//! What operators trip over: each characteristic failure, injected, ends in the message that names cause and remedy.
 
 mod charts;
+mod tools;

@@ -3,15 +3,16 @@
 mod canary;
 mod chart_values;
 pub(crate) mod charts;
-mod cluster;
+pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
-mod tools;
+pub(crate) mod tools;
 mod unsaid;
 pub(crate) mod world;
 
@@ -59,6 +60,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -88,7 +94,16 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "charts", "cluster", "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "charts",
+            "cluster",
+            "files",
+            "host",
+            "network",
+            "preflight",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }
