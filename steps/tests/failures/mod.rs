@@ -1,3 +1,4 @@
-//! What goes wrong most often: each failure is injected, and its message names cause and remedy.
+//! What operators trip over: each characteristic failure, injected, ends in the message that names cause and remedy.
 
 mod preflight;
+mod tools;
