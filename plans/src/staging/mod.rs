@@ -145,7 +145,8 @@ impl<'a> Staging<'a> {
         for (index, machine) in self.machines.clone().iter().enumerate() {
             ready.extend(self.vm(machine, index, &ground));
         }
-        self.files(&ground, &ready);
+        let inventory = self.files(&ground, &ready);
+        self.firewall(&ground, &inventory);
         if self.is_whole() {
             self.release(&ground);
         }
