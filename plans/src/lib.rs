@@ -1,6 +1,7 @@
 //! The WIAB staging plan as data: which steps, in which order, with which inputs.
 
 mod check;
+mod existing;
 mod ipv4;
 mod machines;
 mod settings;
@@ -11,7 +12,7 @@ pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
     CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
-    NetworkSettings, PlanName, Settings, SiteStep, VmSettings,
+    NetworkSettings, PlanName, Provider, Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 

@@ -49,6 +49,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::file::File>(),
     entry::<kinds::host_groups::HostGroups>(),
     entry::<kinds::image_base::ImageBase>(),
+    entry::<kinds::inventory_checked::InventoryChecked>(),
     entry::<kinds::inventory::Inventory>(),
     entry::<kinds::libvirt_domain_running::LibvirtDomainRunning>(),
     entry::<kinds::libvirt_domain::LibvirtDomain>(),
@@ -64,6 +65,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),
     entry::<kinds::sysctl::Sysctl>(),
     entry::<kinds::vm_ready::VmReady>(),
+    entry::<kinds::vms_adopted::VmsAdopted>(),
 ];
 
 /// The kinds, bound to one host.

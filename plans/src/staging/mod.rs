@@ -63,11 +63,14 @@ pub fn wiab_staging(settings: &Settings) -> Result<Plan, StagingError> {
     Ok(plan.finish()?)
 }
 
-/// The lines of `.vm-env`.
+/// The lines of `.vm-env`. What a shell does not take in a name becomes `_`.
 pub fn vm_env(machines: &[Machine]) -> String {
-    let lines = machines
-        .iter()
-        .map(|machine| ["export ", machine.name, "_ip=", &machine.ip, "\n"].concat());
+    let lines = machines.iter().map(|machine| {
+        let name: String = machine
+            .name
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        format!("export {name}_ip={}\n", machine.ip)
+    });
     lines.collect()
 }
 

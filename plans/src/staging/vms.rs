@@ -40,7 +40,7 @@ impl Staging<'_> {
         index: usize,
         ground: &Ground,
     ) -> Option<Handle<VmReady>> {
-        let (name, vms) = (machine.name, &self.settings.vms);
+        let (name, vms) = (machine.name.as_str(), &self.settings.vms);
         let host_key = ground.host_keys.get(index)?;
         let seed = CloudinitSeed {
             vm: name.to_owned(),

@@ -6,6 +6,7 @@ mod copy;
 mod coreutils;
 mod docker;
 mod domain;
+mod elsewhere;
 pub(super) mod fetch;
 mod guest;
 mod image;
@@ -164,6 +165,7 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "sysctl" | "ip" => kernel::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
+        "timeout" => elsewhere::timeout,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
@@ -178,6 +180,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
         "docker" => ("docker.io", docker::run),
         "ssh-keygen" => ("openssh-client", sshkey::run),
         "ssh" => ("openssh-client", guest::ssh),
+        "ssh-keyscan" => ("openssh-client", elsewhere::keyscan),
         "curl" => ("curl", fetch::curl),
         "nft" => ("nftables", nft::run),
         _ => return None,
