@@ -117,9 +117,27 @@ pub(crate) enum Command {
     Util(UtilCommand),
 }
 
+/// Which part of the plan is wanted.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "A part of the plan")]
+pub(crate) struct SelectArgs {
+    /// Only these steps or areas, such as `--only net,vm.ready`; what they use of others must be there already
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Everything up to and with these steps or areas
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub(crate) until: Vec<String>,
+    /// Everything but these steps or areas
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub(crate) skip: Vec<String>,
+}
+
 /// `wiab plan`.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
+    /// A part of the plan
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
     /// Save the plan; `wiab apply FILE` then does exactly that
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -158,6 +176,9 @@ pub(crate) struct ApplyArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// A part of the plan
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
 }
 
 /// What resume does when the plan differs from the stored one.
@@ -297,6 +318,9 @@ pub(crate) enum JournalCommand {
 /// `wiab graph`.
 #[derive(Debug, Args)]
 pub(crate) struct GraphArgs {
+    /// A part of the plan
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
     /// The notation
     #[arg(long = "as", value_enum, value_name = "FORM", default_value_t = GraphForm::Ascii)]
     pub(crate) form: GraphForm,

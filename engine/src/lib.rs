@@ -17,6 +17,7 @@ pub mod ports;
 pub mod record;
 pub mod retry;
 pub mod runner;
+pub mod select;
 pub mod state;
 pub mod survey;
 pub mod text;

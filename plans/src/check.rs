@@ -32,7 +32,8 @@ impl fmt::Display for Problem {
     }
 }
 
-#[derive(Default)]
+/// Problems in the order in which they were found.
+#[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
@@ -94,6 +95,8 @@ impl Settings {
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
         self.check_basics(&mut problems);
+        self.check_identity(&mut problems);
+        self.check_preflight(&mut problems);
         self.check_host(&mut problems);
         let net = self.check_network(&mut problems);
         self.check_vms(&mut problems);
@@ -400,16 +403,11 @@ mod tests {
     use crate::settings::{Duration, MachineSettings};
 
     #[test]
-    fn the_defaults_have_no_problems() {
-        assert_eq!(Settings::default().problems(), []);
-    }
-
-    #[test]
     fn all_problems_are_found_at_once() {
         let mut settings = Settings {
             name: "a b".to_owned(),
             deploy_dir: Some("relative".to_owned()),
-            ..Settings::default()
+            ..Settings::rehearsal()
         };
         settings.network.domain = "wire.local".to_owned();
         settings.network.bridge = "a-name-that-is-too-long".to_owned();

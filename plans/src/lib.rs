@@ -2,6 +2,7 @@
 
 mod check;
 mod existing;
+mod identity;
 mod ipv4;
 mod machines;
 mod settings;
@@ -12,7 +13,8 @@ pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
     CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
-    NetworkSettings, PlanName, Provider, Settings, SiteStep, VmSettings,
+    NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Settings, SiteStep,
+    VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 

@@ -7,6 +7,13 @@ use wiab_steps::kinds::libvirt_domain::VirtType;
 
 use crate::machines::Role;
 
+/// What has no default on a real machine, and what it is on the simulated one.
+pub const REHEARSAL: [(&str, &str); 3] = [
+    ("domain", "staging.example.org"),
+    ("cert_email", "admin@staging.example.org"),
+    ("host_ip", "203.0.113.10"),
+];
+
 /// Everything that decides the plan. Holds no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,12 +22,20 @@ pub struct Settings {
     pub name: String,
     /// Which plan is made.
     pub plan: PlanName,
+    /// The domain of the installation: `wire.example.org`. Empty until it is told.
+    pub domain: String,
+    /// Mail address for the certificate authority. Empty until it is told.
+    pub cert_email: String,
+    /// IPv4 address that the names of the domain point to. Empty until it is told.
+    pub host_ip: String,
     /// The user that owns the deploy directory and logs in to the VMs.
     pub user: String,
     /// The deploy directory; without it, `wire-server-deploy` in the user's home.
     pub deploy_dir: Option<String>,
     /// Host packages and groups.
     pub host: HostSettings,
+    /// What is looked at before anything is changed.
+    pub preflight: PreflightSettings,
     /// The VMs' network.
     pub network: NetworkSettings,
     /// The VMs.
@@ -39,9 +54,13 @@ impl Default for Settings {
         Self {
             name: "wiab".to_owned(),
             plan: PlanName::WiabStaging,
+            domain: String::new(),
+            cert_email: String::new(),
+            host_ip: String::new(),
             user: "demo".to_owned(),
             deploy_dir: None,
             host: HostSettings::default(),
+            preflight: PreflightSettings::default(),
             network: NetworkSettings::default(),
             vms: VmSettings::default(),
             image: ImageSettings::default(),
@@ -52,6 +71,17 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The defaults with what only an operator can tell, as it is on the simulated machine.
+    pub fn rehearsal() -> Self {
+        let [domain, cert_email, host_ip] = REHEARSAL.map(|(_, value)| value.to_owned());
+        Self {
+            domain,
+            cert_email,
+            host_ip,
+            ..Self::default()
+        }
+    }
+
     /// The deploy directory, without a trailing slash.
     pub fn deploy_dir(&self) -> String {
         match &self.deploy_dir {
@@ -99,6 +129,26 @@ impl Default for HostSettings {
             extra_packages: Vec::new(),
             keep_packages: false,
             groups: vec!["kvm".to_owned(), "libvirt".to_owned()],
+        }
+    }
+}
+
+/// `[preflight]`: what is looked at before anything is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PreflightSettings {
+    /// Checks that are left out, by name.
+    pub skip: Vec<String>,
+    /// Addresses of public name servers that are asked besides the host's own; none for an installation that is not to be
+    /// found on the internet.
+    pub resolvers: Vec<String>,
+}
+
+impl Default for PreflightSettings {
+    fn default() -> Self {
+        Self {
+            skip: Vec::new(),
+            resolvers: ["1.1.1.1", "9.9.9.9"].map(str::to_owned).to_vec(),
         }
     }
 }

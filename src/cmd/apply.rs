@@ -26,6 +26,12 @@ use crate::{setup, store};
 
 /// Applies.
 pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
+    if args.plan_file.is_some() {
+        args.select.refuse_with("a saved plan")?;
+    }
+    if args.resume.is_some() {
+        args.select.refuse_with("--resume")?;
+    }
     let mut flags = flags(args);
     let saved = args.plan_file.as_deref().map(SavedPlan::read).transpose()?;
     if let Some(saved) = &saved {
@@ -40,7 +46,7 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
     }
     let plan = match &saved {
         Some(saved) => saved.plan.clone(),
-        None => setup::plan(&config)?,
+        None => args.select.of(&setup::plan(&config)?)?,
     };
     let dirs = app.dirs(&config)?;
     app.printer.json_version();
@@ -141,6 +147,9 @@ impl Job<'_> {
             app.printer
                 .note("Nothing to do: everything is as wanted. No run was begun.");
             return Ok(Code::Ok);
+        }
+        if let Some(problem) = super::select::unready(app, &plan, &survey) {
+            return Err(problem);
         }
         if let Some(open) = runs.resumable() {
             app.printer.warn(&format!(

@@ -15,8 +15,14 @@ use crate::store::Store;
 pub(crate) fn run(app: &App, args: &GraphArgs) -> Result<Code, Problem> {
     let config = app.config(&[])?;
     match &args.state {
-        None => draw(app, &setup::plan(&config)?, None, args.form),
+        None => draw(
+            app,
+            &args.select.of(&setup::plan(&config)?)?,
+            None,
+            args.form,
+        ),
         Some(run) => {
+            args.select.refuse_with("--state")?;
             let store = Store::must_open(app, &app.dirs(&config)?)?;
             let state = &store.find(app, run)?.state;
             draw(app, state.plan(), Some(state), args.form);

@@ -10,6 +10,7 @@ pub(crate) mod journal;
 pub(crate) mod plan;
 pub(crate) mod resume;
 pub(crate) mod rollback;
+pub(crate) mod select;
 pub(crate) mod status;
 
 use clap::CommandFactory;

@@ -21,7 +21,7 @@ use crate::{drive, setup};
 pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
     let config = app.config(&[])?;
     let dirs = app.dirs(&config)?;
-    let plan = setup::plan(&config)?;
+    let plan = args.select.of(&setup::plan(&config)?)?;
     let diff = args
         .diff
         .as_deref()
@@ -45,12 +45,20 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
     let host = config.text("host").to_owned();
     let changes = show(app, &plan, &survey, &host, &history, false);
     if let Some(out) = &args.out {
+        if let Some(problem) = super::select::unready(app, &plan, &survey) {
+            return Err(problem);
+        }
         SavedPlan::new(config.text("name"), &host, plan, survey).write(out)?;
         app.printer.note(&format!(
             "Saved to {file}.  To do exactly this:  wiab apply {file}{}",
             app.suffix(),
             file = out.display()
         ));
+    } else if let Some(problem) = super::select::unready(app, &plan, &survey) {
+        app.printer.warn(&problem.cause);
+        for remedy in &problem.remedy {
+            app.printer.note(remedy);
+        }
     } else if changes {
         app.printer
             .note(&format!("Next:  wiab apply{}", app.suffix()));

@@ -4,6 +4,7 @@ use wiab_engine::event::{Cause, Event, OnEdited, PlanRevised, RunResumed};
 use wiab_engine::installation::{Installation, Run};
 use wiab_engine::plan::{Plan, triage};
 use wiab_engine::runner::Runner;
+use wiab_engine::select::Selection;
 use wiab_engine::state::Direction;
 use wiab_journal::Journal;
 
@@ -121,6 +122,8 @@ impl Resume<'_> {
         if run.state.direction != Direction::Forward {
             return Ok(None);
         }
+        let selection = Selection::of(run.state.plan());
+        let fresh = &super::select::part(&selection, fresh)?;
         // Steps that an earlier revision retired are kept at the end, only to be taken back.
         let stored = Plan {
             name: run.state.plan().name.clone(),

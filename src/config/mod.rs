@@ -47,6 +47,8 @@ pub(crate) enum Origin {
     File(String, usize, Range<usize>),
     /// The built-in default.
     Default,
+    /// What the simulated machine is called.
+    Simulated,
 }
 
 impl std::fmt::Display for Origin {
@@ -56,6 +58,7 @@ impl std::fmt::Display for Origin {
             Self::Variable(name) => write!(f, "environment {name}"),
             Self::File(name, line, _) => write!(f, "{name}:{line}"),
             Self::Default => f.write_str("default"),
+            Self::Simulated => f.write_str("the simulated machine"),
         }
     }
 }
@@ -113,6 +116,7 @@ impl Config {
         if !found {
             config.without_file(explicit.as_deref())?;
         }
+        config.simulated();
         Ok(config)
     }
 
@@ -183,6 +187,18 @@ impl Config {
                 .insert(path.clone(), (value, Origin::Flag(flag.clone())));
         }
         Ok(())
+    }
+
+    /// The simulated machine knows what only an operator can tell of a real one.
+    fn simulated(&mut self) {
+        if self.text("host") != "sim" {
+            return;
+        }
+        for (path, text) in wiab_plans::REHEARSAL {
+            self.values
+                .entry(path.to_owned())
+                .or_insert_with(|| (Value::Text(text.to_owned()), Origin::Simulated));
+        }
     }
 
     /// Without a project file only the simulated host has something to go by: the defaults.

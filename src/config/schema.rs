@@ -127,6 +127,21 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "plan",
     },
     Key {
+        path: "domain", kind: Kind::Text, default: None, sample: "wire.example.org",
+        about: "the domain of the installation; required, on host sim staging.example.org",
+        setting: "domain",
+    },
+    Key {
+        path: "cert_email", kind: Kind::Text, default: None, sample: "admin@wire.example.org",
+        about: "mail address for the certificate authority; required, on host sim admin@staging.example.org",
+        setting: "cert_email",
+    },
+    Key {
+        path: "host_ip", kind: Kind::Text, default: None, sample: "203.0.113.10",
+        about: "IPv4 address that the names of the domain point to; required, on host sim 203.0.113.10",
+        setting: "host_ip",
+    },
+    Key {
         path: "user", kind: Kind::Text, default: Some("demo"), sample: "demo",
         about: "the user that owns the deploy directory and logs in to the VMs",
         setting: "user",
@@ -175,6 +190,16 @@ pub(crate) const KEYS: &[Key] = &[
         path: "packages.keep", kind: Kind::Bool, default: Some("false"), sample: "false",
         about: "whether a rollback leaves the packages",
         setting: "host.keep_packages",
+    },
+    Key {
+        path: "preflight.skip", kind: Kind::List, default: Some(""), sample: "dns",
+        about: "checks that are left out before an installation: os, resources, net, firewall, dns, artifact-url, clock, apt",
+        setting: "preflight.skip",
+    },
+    Key {
+        path: "preflight.resolvers", kind: Kind::List, default: Some("1.1.1.1,9.9.9.9"), sample: "1.1.1.1,9.9.9.9",
+        about: "public name servers that are asked besides the host's own; an empty list for an installation that is not on the internet",
+        setting: "preflight.resolvers",
     },
     Key {
         path: "network.name", kind: Kind::Text, default: Some("wirebox"), sample: "wirebox",

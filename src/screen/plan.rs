@@ -141,12 +141,7 @@ pub(crate) fn lines(style: Style, view: &PlanView<'_>) -> Vec<String> {
     )];
     let mut areas: Vec<(&str, Vec<&StepSpec>)> = Vec::new();
     for step in &view.plan.steps {
-        let right = view
-            .survey
-            .findings
-            .get(&step.id)
-            .is_some_and(Finding::is_satisfied);
-        if right && !view.all {
+        if view.is_right(step) && !view.all {
             continue;
         }
         match areas.iter_mut().find(|(area, _)| *area == step.id.area()) {
@@ -204,6 +199,9 @@ fn row(style: Style, view: &PlanView<'_>, step: &StepSpec, (ids, texts): (usize,
         _ => String::new(),
     };
     let mut undo = harmless(&format!("undo: {undo}{loses}"));
+    if view.is_right(step) && !view.ours.contains(&step.id) {
+        "not ours: a rollback leaves it".clone_into(&mut undo);
+    }
     if let Some(width) = view.width {
         undo = cut(&undo, room(width, ids).saturating_sub(texts));
     }
@@ -240,9 +238,13 @@ fn right(view: &PlanView<'_>, number: usize) -> String {
         .filter(|step| view.is_right(step) && view.ours.contains(&step.id))
         .count();
     match (number, ours) {
-        (_, 0) => format!("{number} already right"),
+        (0, _) => "0 already right".to_owned(),
+        (_, 0) => format!("{number} already right (not ours)"),
         (all, ours) if all == ours => format!("{number} already right (made by earlier runs)"),
-        _ => format!("{number} already right ({ours} made by earlier runs)"),
+        (all, ours) => format!(
+            "{number} already right ({ours} made by earlier runs, {} not ours)",
+            all - ours
+        ),
     }
 }
 

@@ -72,6 +72,17 @@ const CASES: &[Case] = &[
         stderr: "error: `vms.only`: there is no VM `kubenod1`\n --> wiab.toml:3:8\n  |\n3 | only = [\"kubenod1\"]\n  |        ^^^^^^^^^^^^\nhint: did you mean `kubenode1`?",
     },
     Case {
+        config: Some("domain = \"Wire\"\ncert_email = \"you@example.com\"\n"),
+        args: &["plan"],
+        code: 78,
+        stderr: "error: `domain`: `Wire` is not a domain: use two or more labels of a-z, 0-9 and `-`, such as `wire.example.org`; \
+                 write other letters in their `xn--` form\n --> wiab.toml:1:10\n  |\n1 | domain = \"Wire\"\n  |          ^^^^^^\n   \
+                 = use the domain's own spelling\nerror: `cert_email`: Let's Encrypt refuses mail addresses at example.com\n \
+                 --> wiab.toml:2:14\n  |\n2 | cert_email = \"you@example.com\"\n  |              ^^^^^^^^^^^^^^^^^\n   \
+                 = use an address of your own\nerror: host_ip: this must be told (write it into wiab.toml, such as: host_ip = \"203.0.113.10\")\n\
+                 hint: correct these 2 places, then run the command again\n",
+    },
+    Case {
         config: Some(CHAIN),
         args: &["apply", "--yes", "--state-dir", "wiab.toml/state"],
         code: 74,

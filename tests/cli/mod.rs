@@ -3,6 +3,7 @@
 mod bad_input;
 mod harness;
 mod journal;
+mod parts;
 mod runs;
 mod screens;
 mod two_processes;

@@ -218,7 +218,7 @@ struct Reference {
 }
 
 fn reference() -> Reference {
-    let plan = wiab_staging(&Settings::default()).unwrap();
+    let plan = wiab_staging(&Settings::rehearsal()).unwrap();
     let before = Machine::fresh();
     let log = Log::default();
     let left = process(&plan, &log, before.clone(), Goal::Forward, Kill::Never);

@@ -129,7 +129,7 @@ async fn forth_and_back(settings: &Settings, machine: Machine) {
 
 #[tokio::test]
 async fn the_whole_plan_goes_forth_and_back_on_a_fresh_host() {
-    forth_and_back(&Settings::default(), Machine::fresh()).await;
+    forth_and_back(&Settings::rehearsal(), Machine::fresh()).await;
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn two_small_vms_without_kvm_go_forth_and_back() {
         hairpin: Hairpin {
             policy: HairpinPolicy::Remove,
         },
-        ..Settings::default()
+        ..Settings::rehearsal()
     };
     settings.vms.only = vec!["assethost".to_owned(), "datanode1".to_owned()];
     settings.vms.scale = 12;

@@ -49,7 +49,7 @@ fn site(id: &str, after: &[&str]) -> SiteStep {
 
 #[test]
 fn the_plan_has_these_steps() {
-    let plan = plan(&Settings::default());
+    let plan = plan(&Settings::rehearsal());
     let found: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
     let mut wanted: BTreeSet<String> = [
         "host.dirs",
@@ -88,7 +88,7 @@ fn the_plan_has_these_steps() {
 
 #[test]
 fn steps_come_after_what_they_need() {
-    let plan = plan(&Settings::default());
+    let plan = plan(&Settings::rehearsal());
     let all = |kind: &str| {
         VMS.iter()
             .map(|vm| format!("{kind}:{vm}"))
@@ -163,7 +163,7 @@ fn steps_come_after_what_they_need() {
 
 #[test]
 fn lanes_serialise_what_shares_a_resource() {
-    let plan = plan(&Settings::default());
+    let plan = plan(&Settings::rehearsal());
     for (id, lane) in [
         ("host.packages", Some("host-apt")),
         ("host.ip-forward", Some("host-net")),
@@ -189,7 +189,7 @@ fn lanes_serialise_what_shares_a_resource() {
 #[test]
 fn vm_env_has_seven_lines_in_order() {
     assert_eq!(
-        vm_env(&Settings::default().machines()),
+        vm_env(&Settings::rehearsal().machines()),
         "export assethost_ip=192.168.122.10\nexport kubenode1_ip=192.168.122.21\nexport kubenode2_ip=192.168.122.22\n\
          export kubenode3_ip=192.168.122.23\nexport datanode1_ip=192.168.122.31\nexport datanode2_ip=192.168.122.32\n\
          export datanode3_ip=192.168.122.33\n"
@@ -202,7 +202,7 @@ fn the_hairpin_policy_and_fewer_vms_shape_the_plan() {
         hairpin: Hairpin {
             policy: HairpinPolicy::Remove,
         },
-        ..Settings::default()
+        ..Settings::rehearsal()
     };
     settings.vms.only = vec!["assethost".to_owned()];
     settings.network.remove_default = false;
@@ -224,9 +224,9 @@ fn the_hairpin_policy_and_fewer_vms_shape_the_plan() {
 
 #[test]
 fn equal_settings_make_equal_plans_and_sizes_change_only_their_steps() {
-    let plain = plan(&Settings::default());
-    assert_eq!(plain.digest(), plan(&Settings::default()).digest());
-    let mut settings = Settings::default();
+    let plain = plan(&Settings::rehearsal());
+    assert_eq!(plain.digest(), plan(&Settings::rehearsal()).digest());
+    let mut settings = Settings::rehearsal();
     settings.vms.scale = 50;
     let half = plan(&settings);
     let edited: BTreeSet<&str> = plain
@@ -241,7 +241,7 @@ fn equal_settings_make_equal_plans_and_sizes_change_only_their_steps() {
 
 #[test]
 fn site_steps_hang_where_they_ask_and_mistakes_are_named() {
-    let mut settings = Settings::default();
+    let mut settings = Settings::rehearsal();
     settings
         .steps
         .push(site("site.backup", &["vm.ready:kubenode1"]));
@@ -283,7 +283,7 @@ fn site_steps_hang_where_they_ask_and_mistakes_are_named() {
 
 #[test]
 fn wrong_settings_make_no_plan() {
-    let mut settings = Settings::default();
+    let mut settings = Settings::rehearsal();
     settings.vms.only = vec!["nobody".to_owned()];
     let StagingError::Settings(problems) = wiab_staging(&settings).unwrap_err() else {
         panic!("not the settings' fault");

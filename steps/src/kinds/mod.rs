@@ -23,6 +23,7 @@ pub mod login;
 mod nft;
 pub mod nft_hairpin;
 pub mod nft_hairpin_removed;
+pub mod plays;
 pub mod qcow2_overlay;
 mod qemu;
 pub mod secrets_rendered;

@@ -6,6 +6,7 @@ use serde_json::json;
 use wiab_steps::release::{Chart, Release};
 use wiab_steps::values::inventory::{self, Hosts, InventoryHost, Role};
 use wiab_steps::values::{RenderError, render};
+use wiab_steps::yaml::{Document, Origin};
 
 use super::support::{artifact, frame, inputs, line_diff, of, overlay, shown, tree};
 
