@@ -1,5 +1,6 @@
 //! The hosts.
 
+mod artifact;
 mod crash;
 mod lease;
 mod local;

@@ -1,5 +1,6 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
+mod artifact;
 mod canonical;
 mod clock;
 mod cmd;

@@ -8,6 +8,8 @@ mod docker;
 mod domain;
 mod elsewhere;
 pub(super) mod fetch;
+mod find;
+mod gpg;
 mod guest;
 mod image;
 mod kernel;
@@ -18,6 +20,7 @@ mod nft_text;
 mod sh;
 mod sshkey;
 mod systemd;
+mod tar;
 mod users;
 mod virsh;
 
@@ -163,8 +166,11 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
         "systemctl" => systemd::run,
         "sysctl" | "ip" => kernel::run,
+        "find" => find::run,
+        "gpg" => gpg::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
+        "tar" => tar::run,
         "timeout" => elsewhere::timeout,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
