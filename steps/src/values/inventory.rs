@@ -105,15 +105,13 @@ pub fn render(
     let all = at(&["all", "vars"]);
     let key = Value::from(hosts.key_file.as_str());
     after.set(&all.key("ansible_ssh_private_key_file"), &key)?;
-    if let Some(user) = &hosts.user {
-        fill(&mut after, &["all", "vars", "ansible_user"], user)?;
-    }
-    if let Some(args) = &hosts.ssh_args {
-        fill(
-            &mut after,
-            &["all", "vars", "ansible_ssh_common_args"],
-            args,
-        )?;
+    for (name, value) in [
+        ("ansible_user", &hosts.user),
+        ("ansible_ssh_common_args", &hosts.ssh_args),
+    ] {
+        if let Some(value) = value {
+            after.set(&all.key(name), &Value::from(value.as_str()))?;
+        }
     }
     mtu(&mut after, hosts.mtu)?;
     if let Some(overlay) = overlay {

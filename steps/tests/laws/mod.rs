@@ -2,15 +2,16 @@
 
 mod canary;
 mod chart_values;
-mod defects;
+pub(crate) mod defects;
+pub(crate) mod fleet;
 mod harness;
 mod openssl;
 mod release_files;
-mod scenarios;
+pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
 mod unsaid;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeSet;
 
@@ -33,6 +34,11 @@ async fn obey(group: &str) {
 #[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
+}
+
+#[tokio::test]
+async fn existing_machines_and_the_inventory_obey_the_laws() {
+    obey("fleet").await;
 }
 
 #[tokio::test]
@@ -64,7 +70,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
     assert_eq!(
         groups,
-        BTreeSet::from(["files", "host", "network", "secrets", "vm"])
+        BTreeSet::from(["files", "fleet", "host", "network", "secrets", "vm"])
     );
 }
 

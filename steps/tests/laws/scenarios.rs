@@ -12,6 +12,7 @@ use wiab_steps::kinds::file::File;
 use wiab_steps::kinds::file_block::FileBlock;
 use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::image_base::ImageBase;
+use wiab_steps::kinds::inventory_checked::InventoryChecked;
 use wiab_steps::kinds::libvirt_domain::{LibvirtDomain, VirtType};
 use wiab_steps::kinds::libvirt_domain_running::LibvirtDomainRunning;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
@@ -36,6 +37,8 @@ pub(crate) struct Scenario {
     pub(crate) machine: Machine,
     /// Whether undo restores the before-image given; an operator's undo command knows none.
     pub(crate) undo_acts_alone: bool,
+    /// Whether the kind never changes anything.
+    pub(crate) looks_only: bool,
 }
 
 pub(crate) fn scenario<K: Kind>(
@@ -51,6 +54,7 @@ pub(crate) fn scenario<K: Kind>(
         inputs: serde_json::to_value(kind).unwrap(),
         machine: machine.clone(),
         undo_acts_alone: K::NAME != Command::NAME,
+        looks_only: K::NAME == InventoryChecked::NAME,
     }
 }
 
@@ -434,7 +438,6 @@ async fn files() -> Vec<Scenario> {
             &stale,
             &hosts_block(),
         ),
-        scenario("files", "inventory", &ground, &inventory()),
         scenario("files", "command", &ground, &command),
         scenario("files", "seed", &pool, &seed("demo", &user, &host)),
         scenario(

@@ -274,7 +274,8 @@ impl Judge<'_> {
             };
             let differs = known.iter().filter(apart).count();
             if differs > 0 && 2 * differs >= known.len() {
-                let ahead_s = (least + most) / 2_000;
+                let twice_ms = least + most;
+                let ahead_s = (twice_ms + 1_000 * twice_ms.signum()) / 2_000;
                 let what = format!("its clock differs from the others' by about {ahead_s} s");
                 self.add(
                     host,
