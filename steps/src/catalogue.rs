@@ -57,6 +57,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::libvirt_network::LibvirtNetwork>(),
     entry::<kinds::nft_hairpin_removed::NftHairpinRemoved>(),
     entry::<kinds::nft_hairpin::NftHairpin>(),
+    entry::<kinds::nft_traffic::NftTraffic>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_sealed::SecretsSealed>(),
@@ -64,6 +65,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::ssh_keypair::SshKeypair>(),
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),
     entry::<kinds::sysctl::Sysctl>(),
+    entry::<kinds::tool_image::ToolImage>(),
     entry::<kinds::vm_ready::VmReady>(),
     entry::<kinds::vms_adopted::VmsAdopted>(),
 ];

@@ -14,4 +14,5 @@
 mod failures;
 mod hosts;
 mod laws;
+mod traffic;
 mod values;

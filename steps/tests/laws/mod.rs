@@ -4,12 +4,13 @@ mod canary;
 mod chart_values;
 pub(crate) mod defects;
 pub(crate) mod fleet;
-mod harness;
+pub(crate) mod harness;
 mod openssl;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
+mod tools;
 mod unsaid;
 pub(crate) mod world;
 
@@ -57,6 +58,16 @@ async fn secrets_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn tools_obey_the_laws() {
+    obey("tools").await;
+}
+
+#[tokio::test]
+async fn traffic_obeys_the_laws() {
+    obey("traffic").await;
+}
+
+#[tokio::test]
 async fn virtual_machines_obey_the_laws() {
     obey("vm").await;
 }
@@ -70,7 +81,9 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
     assert_eq!(
         groups,
-        BTreeSet::from(["files", "fleet", "host", "network", "secrets", "vm"])
+        BTreeSet::from([
+            "files", "fleet", "host", "network", "secrets", "tools", "traffic", "vm"
+        ])
     );
 }
 

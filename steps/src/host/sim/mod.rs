@@ -1,9 +1,11 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
+mod archive;
 mod artifact;
 mod canonical;
 mod clock;
 mod cmd;
+mod container;
 mod entity;
 mod fault;
 mod files;
