@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn settings(rows: &[(&str, Option<Role>)]) -> Settings {
-        let mut settings = Settings::default();
+        let mut settings = Settings::rehearsal();
         settings.vms.provider = Provider::Existing;
         for (index, (name, role)) in rows.iter().enumerate() {
             let own = given(&format!("10.0.0.{}", index + 1), *role);

@@ -44,6 +44,8 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// Texts of the operator's `values.d/NAME.yaml`, by name.
+    pub overlays: BTreeMap<String, String>,
     /// Site-specific steps.
     #[serde(rename = "step")]
     pub steps: Vec<SiteStep>,
@@ -65,6 +67,7 @@ impl Default for Settings {
             vms: VmSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
+            overlays: BTreeMap::new(),
             steps: Vec::new(),
         }
     }

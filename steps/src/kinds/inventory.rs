@@ -80,7 +80,7 @@ impl Inventory {
     /// Output: the path.
     pub const PATH: Out<Self> = Out::new("path");
 
-    /// The interface of the data services; all data nodes must agree on its name.
+    /// The interface of the data services; all data nodes must agree on its name. Empty without data nodes.
     fn interface(&self) -> Result<String, Failure> {
         let mut names = Vec::new();
         for host in self.hosts.iter().filter(|host| host.role == Role::Data) {
@@ -88,6 +88,7 @@ impl Inventory {
         }
         names.dedup();
         match names.as_slice() {
+            [] => Ok(String::new()),
             [one] => Ok((*one).to_owned()),
             names => Err(Failure::clean(format!(
                 "the data nodes name their network interfaces differently: {}",

@@ -97,9 +97,11 @@ pub fn render(
     for (group, role) in GROUPS {
         members(&mut after, group, &hosts.of(role))?;
     }
-    let interface = interface(&before, hosts)?;
-    for (group, variable) in INTERFACES {
-        fill(&mut after, &[group, "vars", variable], &interface)?;
+    if !hosts.of(Role::Data).is_empty() {
+        let interface = interface(&before, hosts)?;
+        for (group, variable) in INTERFACES {
+            fill(&mut after, &[group, "vars", variable], &interface)?;
+        }
     }
     data_nodes(&mut after, hosts)?;
     let all = at(&["all", "vars"]);
@@ -181,13 +183,6 @@ fn members(
     hosts: &[&InventoryHost],
 ) -> Result<(), YamlError> {
     let path = at(&[group, "hosts"]);
-    if hosts.is_empty() {
-        let why = Why::Shape {
-            expected: "at least one host of this group".to_owned(),
-            found: "none in the settings".to_owned(),
-        };
-        return Err(document.error(&path, why));
-    }
     let found = mapping(document, &path)?;
     for (name, vars) in &found {
         if vars.get("ansible_host").is_none() {
