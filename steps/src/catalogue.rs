@@ -60,6 +60,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::nft_traffic::NftTraffic>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
+    entry::<kinds::secrets_rotated::SecretsRotated>(),
     entry::<kinds::secrets_sealed::SecretsSealed>(),
     entry::<kinds::ssh_host_keys::SshHostKeys>(),
     entry::<kinds::ssh_keypair::SshKeypair>(),
