@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::cmd::Flows;
 use super::container::Container;
-use super::entity::{Domain, Job, Table};
+use super::entity::{Domain, Job, KubeObject, Table};
+use super::kube;
 use super::state::{Change, Entity, Machine};
 
 impl Machine {
@@ -15,8 +16,13 @@ impl Machine {
         let (jobs, tables, domains) =
             (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
         let flows = prefix(Flows::KIND);
+        let objects = prefix(KubeObject::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
+            if let Some(name) = key.strip_prefix(&objects) {
+                state.extend(kube::canonical(self, name));
+                continue;
+            }
             // Connections come and go by themselves.
             let value = if key.starts_with(&jobs) || key.starts_with(&flows) {
                 continue;

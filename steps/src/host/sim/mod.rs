@@ -11,6 +11,7 @@ mod fault;
 mod files;
 mod hooks;
 mod jobs;
+mod kube;
 mod marks;
 mod perform;
 mod preset;
@@ -31,6 +32,7 @@ pub use self::clock::SimClock;
 pub use self::cmd::fetch::sha256_of_url;
 pub use self::fault::{Action, Fault, Faults};
 pub use self::hooks::{Fate, Phase, Point, Points, Tap};
+pub use self::kube::preset::ClusterPreset;
 pub use self::state::Machine;
 pub use self::store::SimError;
 

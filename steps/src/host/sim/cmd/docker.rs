@@ -3,7 +3,9 @@
 use super::super::container::Container;
 use super::super::entity::{DockerImage, Unit};
 use super::super::state::Draft;
-use super::{Call, Handler, Mount, Reply, ansible, coreutils, docker_image, docker_ps};
+use super::{
+    Call, Handler, Mount, Reply, ansible, coreutils, docker_image, docker_ps, helm, kubectl,
+};
 
 /// Working directory of the tool image.
 pub(super) const WORKDIR: &str = "/wire-server-deploy";
@@ -33,6 +35,8 @@ const WITH_VALUE: [&str; 14] = [
 fn contained(program: &str) -> Option<Handler> {
     Some(match program {
         "ansible-playbook" => ansible::run as Handler,
+        "helm" => helm::run,
+        "kubectl" => kubectl::run,
         "true" | "cat" | "test" | "ls" => coreutils::read,
         _ => return None,
     })

@@ -15,8 +15,13 @@ pub(super) mod fetch;
 mod find;
 mod gpg;
 mod guest;
+mod helm;
+mod helm_query;
 mod image;
 mod kernel;
+mod kubectl;
+mod kubectl_apply;
+mod kubectl_view;
 mod network;
 mod nft;
 mod nft_list;
@@ -36,7 +41,7 @@ mod virsh;
 
 use super::entity::Package;
 use super::files;
-use super::state::Draft;
+use super::state::{Change, Draft};
 use crate::host::{Cmd, HostError, Output};
 
 pub(super) use ansible::PlaybookFault;
@@ -261,9 +266,11 @@ fn run(
 }
 
 impl Draft<'_> {
-    /// What a command would answer now; its changes are forgotten.
-    pub(crate) fn foresee(&self, cmd: &Cmd) -> Option<Reply> {
-        dispatch(&mut Draft::new(self.base()), cmd).ok()
+    /// What a command would answer now, and what it changes at its very start; its other changes are forgotten.
+    pub(crate) fn foresee(&self, cmd: &Cmd) -> Option<(Reply, Vec<Change>)> {
+        let mut draft = Draft::new(self.base());
+        let reply = dispatch(&mut draft, cmd).ok()?;
+        Some((reply, draft.begun()))
     }
 }
 
@@ -310,6 +317,12 @@ pub(crate) fn spread(text: &str, below: u64) -> u64 {
         .copied()
         .unwrap_or_default();
     u64::from_le_bytes(bytes) % below.max(1)
+}
+
+/// Bytes as base64.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// A UUID that only depends on `text`.
