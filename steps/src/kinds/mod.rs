@@ -3,7 +3,9 @@
 pub mod apt_packages;
 pub mod chart_values;
 pub mod cloudinit_seed;
+pub mod cluster_verified;
 pub mod command;
+pub mod data_verified;
 pub mod dirs;
 pub mod file;
 pub mod file_block;
@@ -11,6 +13,7 @@ pub mod fleet;
 pub mod host_groups;
 mod host_keys;
 pub mod image_base;
+pub mod images_seeded;
 pub mod inventory;
 pub mod inventory_checked;
 mod jobs;

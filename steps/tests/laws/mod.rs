@@ -2,6 +2,7 @@
 
 mod canary;
 mod chart_values;
+mod cluster;
 pub(crate) mod defects;
 pub(crate) mod fleet;
 pub(crate) mod harness;
@@ -40,6 +41,11 @@ async fn files_keys_and_commands_obey_the_laws() {
 #[tokio::test]
 async fn existing_machines_and_the_inventory_obey_the_laws() {
     obey("fleet").await;
+}
+
+#[tokio::test]
+async fn the_cluster_obeys_the_laws() {
+    obey("cluster").await;
 }
 
 #[tokio::test]
@@ -82,7 +88,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "files", "fleet", "host", "network", "secrets", "tools", "traffic", "vm"
+            "cluster", "files", "fleet", "host", "network", "secrets", "tools", "traffic", "vm"
         ])
     );
 }

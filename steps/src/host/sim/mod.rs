@@ -10,6 +10,7 @@ mod entity;
 mod fault;
 mod files;
 mod hooks;
+mod inside;
 mod jobs;
 mod kube;
 mod marks;
