@@ -45,7 +45,9 @@ impl Staging<'_> {
                 packages: names,
                 keep: host.keep_packages,
             };
-            self.plan.add("host.packages", &[forward], &packages)
+            let packages = self.plan.add("host.packages", &[forward], &packages);
+            self.names_again(&packages);
+            packages
         });
         // Without the packages of a hypervisor its groups do not exist.
         let missing = |group: &&String| existing && ["kvm", "libvirt"].contains(&group.as_str());

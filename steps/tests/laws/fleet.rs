@@ -11,7 +11,7 @@ use wiab_steps::kinds::login::Login;
 use wiab_steps::kinds::vms_adopted::VmsAdopted;
 use wiab_steps::values::inventory::Role;
 
-use super::scenarios::{Scenario, deploy, dirs, keypair, scenario};
+use super::scenarios::{Scenario, deploy, dirs, keypair, looks, scenario};
 use super::world::World;
 
 /// Where the small release is unpacked.
@@ -124,6 +124,9 @@ pub(crate) async fn all() -> Vec<Scenario> {
             &older.host.machine(),
             &inventory(),
         ),
-        scenario("fleet", "inventory checked", &written().await, &checked()),
+        Scenario {
+            group: "fleet",
+            ..looks("inventory checked", &written().await, &checked())
+        },
     ]
 }

@@ -7,6 +7,7 @@ pub(crate) mod defects;
 pub(crate) mod fleet;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -59,6 +60,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -88,7 +94,16 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "cluster", "files", "fleet", "host", "network", "secrets", "tools", "traffic", "vm"
+            "cluster",
+            "files",
+            "fleet",
+            "host",
+            "network",
+            "preflight",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }

@@ -12,7 +12,6 @@ use wiab_steps::kinds::file::File;
 use wiab_steps::kinds::file_block::FileBlock;
 use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::image_base::ImageBase;
-use wiab_steps::kinds::inventory_checked::InventoryChecked;
 use wiab_steps::kinds::libvirt_domain::{LibvirtDomain, VirtType};
 use wiab_steps::kinds::libvirt_domain_running::LibvirtDomainRunning;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
@@ -37,8 +36,8 @@ pub(crate) struct Scenario {
     pub(crate) machine: Machine,
     /// Whether undo restores the before-image given; an operator's undo command knows none.
     pub(crate) undo_acts_alone: bool,
-    /// Whether the kind never changes anything.
-    pub(crate) looks_only: bool,
+    /// Whether the kind changes nothing: the machine is one on which it is satisfied.
+    pub(crate) only_looks: bool,
 }
 
 pub(crate) fn scenario<K: Kind>(
@@ -54,7 +53,15 @@ pub(crate) fn scenario<K: Kind>(
         inputs: serde_json::to_value(kind).unwrap(),
         machine: machine.clone(),
         undo_acts_alone: K::NAME != Command::NAME,
-        looks_only: K::NAME == InventoryChecked::NAME,
+        only_looks: false,
+    }
+}
+
+/// A situation of a kind that only looks: a machine where all is well.
+pub(crate) fn looks<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenario {
+    Scenario {
+        only_looks: true,
+        ..scenario("preflight", name, machine, kind)
     }
 }
 
@@ -283,6 +290,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(super::fleet::all().await);
     all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);
+    all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
     all.extend(super::tools::scenarios());
     all.extend(crate::traffic::world::scenarios());

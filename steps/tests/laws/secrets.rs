@@ -142,8 +142,8 @@ fn scenario<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenari
         kind: K::NAME,
         inputs: serde_json::to_value(kind).unwrap(),
         machine: machine.clone(),
-        looks_only: false,
         undo_acts_alone: true,
+        only_looks: false,
     }
 }
 
