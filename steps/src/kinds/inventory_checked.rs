@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
+use wiab_engine::outcome::{Failure, Probe, Receipt, Residue, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::fleet::{self, Finding, FleetHost, failure, look};
@@ -179,7 +179,12 @@ impl Act for InventoryChecked {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let Some(findings) = self.findings(sh).await? else {
+        // Looking leaves nothing behind, however it ends.
+        let looked = self.findings(sh).await.map_err(|failure| Failure {
+            residue: Residue::Clean,
+            ..failure
+        });
+        let Some(findings) = looked? else {
             return Err(Failure::clean(format!("{} is missing", self.inventory))
                 .hint("run the step that writes it (`inv.write`) again"));
         };
