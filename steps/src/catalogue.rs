@@ -40,6 +40,7 @@ fn build<K: Kind + DeserializeOwned>(
 
 /// Every kind, in order of name.
 pub const KINDS: &[Entry] = &[
+    entry::<kinds::ansible_playbook::AnsiblePlaybook>(),
     entry::<kinds::apt_packages::AptPackages>(),
     entry::<kinds::chart_values::ChartValues>(),
     entry::<kinds::cloudinit_seed::CloudinitSeed>(),

@@ -1,3 +1,4 @@
-//! What operators trip over: each failure, provoked, ends in a message that names its cause and its remedy.
+//! What operators trip over: each characteristic failure, injected, ends in the message that names cause and remedy.
 
 mod fleet;
+mod tools;

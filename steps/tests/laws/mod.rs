@@ -2,7 +2,7 @@
 
 mod canary;
 mod chart_values;
-mod cluster;
+pub(crate) mod cluster;
 pub(crate) mod defects;
 pub(crate) mod fleet;
 pub(crate) mod harness;
@@ -12,7 +12,7 @@ mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
-mod tools;
+pub(crate) mod tools;
 mod unsaid;
 pub(crate) mod world;
 
