@@ -108,6 +108,7 @@ impl Settings {
             Provider::Existing => existing::check(self, &mut problems),
         }
         self.check_image(&mut problems);
+        self.check_traffic(&mut problems);
         for (index, step) in self.steps.iter().enumerate() {
             check_step(index, step, &mut problems);
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
 use crate::machines::Role;
+use crate::traffic::TrafficSettings;
 
 /// What has no default on a real machine, and what it is on the simulated one.
 pub const REHEARSAL: [(&str, &str); 3] = [
@@ -46,6 +47,8 @@ pub struct Settings {
     pub hairpin: Hairpin,
     /// Texts of the operator's `values.d/NAME.yaml`, by name.
     pub overlays: BTreeMap<String, String>,
+    /// The firewall.
+    pub traffic: TrafficSettings,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
     pub rotation: Option<Rotation>,
     /// Site-specific steps.
@@ -70,6 +73,7 @@ impl Default for Settings {
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
             overlays: BTreeMap::new(),
+            traffic: TrafficSettings::default(),
             rotation: None,
             steps: Vec::new(),
         }

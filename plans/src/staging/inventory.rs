@@ -9,10 +9,11 @@ use wiab_steps::kinds::inventory_checked::InventoryChecked;
 use wiab_steps::kinds::vms_adopted::VmsAdopted;
 
 use super::existing::role;
-use super::{After, Fleet, Ground, Reached, Staging, vm_env};
+use super::{After, Anchor, Fleet, Ground, Reached, Staging, vm_env};
 
 impl Staging<'_> {
-    pub(super) fn files(&mut self, ground: &Ground, reached: &[Reached]) {
+    /// Answers the step after which the addresses are known to be right.
+    pub(super) fn files(&mut self, ground: &Ground, reached: &[Reached]) -> Anchor {
         let lines = self
             .machines
             .iter()
@@ -23,9 +24,9 @@ impl Staging<'_> {
             lines: lines.collect(),
         };
         self.plan.add("hosts.block", &[&ground.network], &block);
-        if let Some(tree) = self.tree() {
-            self.inventory(ground, reached, tree);
-        }
+        let inventory = self
+            .tree()
+            .map(|tree| self.inventory(ground, reached, tree));
         let env = File {
             path: self.in_deploy(".vm-env"),
             content: vm_env(&self.machines),
@@ -36,7 +37,8 @@ impl Staging<'_> {
         };
         let mut after: After<'_> = vec![&ground.dirs];
         after.extend(reached.iter().map(|one| &one.step as &dyn AsRef<StepId>));
-        self.plan.add("inv.vm-env", &after, &env);
+        let env = self.plan.add("inv.vm-env", &after, &env);
+        inventory.unwrap_or_else(|| Anchor(env.id().clone()))
     }
 
     /// The unpacked release, if the plan unpacks one.
@@ -51,7 +53,7 @@ impl Staging<'_> {
         })
     }
 
-    fn inventory(&mut self, ground: &Ground, reached: &[Reached], tree: Input<String>) {
+    fn inventory(&mut self, ground: &Ground, reached: &[Reached], tree: Input<String>) -> Anchor {
         let path = self.in_deploy("ansible/inventory/offline/inventory.yml");
         let mut hosts = Vec::new();
         for (machine, one) in self.machines.iter().zip(reached) {
@@ -92,7 +94,9 @@ impl Staging<'_> {
                 .collect(),
             login: self.login(),
         };
-        self.plan
+        let checked = self
+            .plan
             .add("inv.check", &[&written, &ground.key], &checked);
+        Anchor(checked.id().clone())
     }
 }

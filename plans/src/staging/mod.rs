@@ -186,7 +186,8 @@ impl<'a> Staging<'a> {
         self.preflight();
         let ground = self.ground();
         let reached = self.reached(&ground);
-        self.files(&ground, &reached);
+        let inventory = self.files(&ground, &reached);
+        self.firewall(&ground, &inventory);
         self.hairpin(&ground);
         self.plan
     }

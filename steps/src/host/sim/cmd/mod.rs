@@ -24,6 +24,7 @@ mod guest_units;
 mod helm;
 mod helm_query;
 mod image;
+mod iptables;
 mod kernel;
 mod kubectl;
 mod kubectl_apply;
@@ -222,6 +223,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
         "ssh" => ("openssh-client", guest::ssh),
         "ssh-keyscan" => ("openssh-client", elsewhere::keyscan),
         "curl" => ("curl", fetch::curl),
+        "iptables" => ("iptables", iptables::run),
         "nft" => ("nftables", nft::run),
         _ => return None,
     })
