@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+mod plays;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -40,6 +41,16 @@ async fn files_keys_and_commands_obey_the_laws() {
 #[tokio::test]
 async fn the_cluster_obeys_the_laws() {
     obey("cluster").await;
+}
+
+#[tokio::test]
+async fn playbooks_of_the_kubernetes_nodes_obey_the_laws() {
+    obey("kube plays").await;
+}
+
+#[tokio::test]
+async fn playbooks_of_the_data_nodes_obey_the_laws() {
+    obey("data plays").await;
 }
 
 #[tokio::test]
@@ -82,7 +93,16 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "cluster", "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "cluster",
+            "data plays",
+            "files",
+            "host",
+            "kube plays",
+            "network",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }

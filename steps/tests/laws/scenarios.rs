@@ -295,6 +295,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(files().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::cluster::scenarios().await);
+    all.extend(super::plays::scenarios().await);
     all.extend(vms().await);
     all.extend(super::secrets::scenarios().await);
     all.extend(super::tools::scenarios().await);

@@ -17,7 +17,7 @@ pub(super) fn run(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
         inner.program,
         "rm" | "rmdir" | "mkdir" | "mv" | "tee" | "touch" | "chmod"
     );
-    let (_, paths) = options(inner.args, &["-m", "-C", "-f"]);
+    let (_, paths) = options(inner.args, &["-m", "-C"]);
     let outside = |path: &&str| !path.starts_with("/tmp/") && !path.starts_with("/home/");
     if changes && !inner.root && paths.iter().any(outside) {
         return inner.complain(1, "Permission denied");
