@@ -1,3 +1,4 @@
 //! What operators trip over: each characteristic failure, injected, ends in the message that names cause and remedy.
 
+mod cluster;
 mod tools;
