@@ -7,6 +7,7 @@ mod defects;
 pub(crate) mod harness;
 mod openssl;
 mod plays;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -64,6 +65,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -99,6 +105,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
             "host",
             "kube plays",
             "network",
+            "preflight",
             "secrets",
             "tools",
             "traffic",
