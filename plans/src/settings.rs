@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wiab_steps::kinds::images_seeded::Acmesolver;
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
 /// What has no default on a real machine, and what it is on the simulated one.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// The Kubernetes nodes.
+    pub kubernetes: KubernetesSettings,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
     pub rotation: Option<Rotation>,
     /// Site-specific steps.
@@ -65,6 +68,7 @@ impl Default for Settings {
             vms: VmSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
+            kubernetes: KubernetesSettings::default(),
             rotation: None,
             steps: Vec::new(),
         }
@@ -319,6 +323,14 @@ pub enum HairpinPolicy {
     Remove,
     /// Nothing is looked at.
     Off,
+}
+
+/// `[kubernetes]`: the Kubernetes nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KubernetesSettings {
+    /// Whether a release without the image that answers the certificate authority's challenges will do.
+    pub acmesolver: Acmesolver,
 }
 
 /// `[[step]]`: a command of this site.

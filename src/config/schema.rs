@@ -316,4 +316,9 @@ pub(crate) const KEYS: &[Key] = &[
         about: "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
         setting: "hairpin.policy",
     },
+    Key {
+        path: "kubernetes.acmesolver", kind: Kind::Choice(&["tell", "require"]), default: Some("tell"), sample: "require",
+        about: "a release without the image that answers the certificate authority: say so, for nodes that reach its registry, or refuse it",
+        setting: "kubernetes.acmesolver",
+    },
 ];

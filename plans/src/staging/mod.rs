@@ -1,5 +1,10 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the steps of the release come first")
+)]
+mod cluster;
 mod host;
 mod inventory;
 mod preflight;
