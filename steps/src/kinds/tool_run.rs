@@ -21,6 +21,9 @@ pub(crate) const FOREIGN: &str = "tool.foreign";
 /// How long a container may take to stop by itself, in seconds; less than the engine's patience.
 const STOP_S: &str = "15";
 const STOP_MS: u64 = 25_000;
+/// How often, and how far apart, a container is asked to stop that is not there yet.
+const STOPS_MAX: u32 = 4;
+const STOP_AGAIN_MS: u64 = 1_000;
 const LABEL_INSTALLATION: &str = "wiab.installation";
 const LABEL_RUN: &str = "wiab.run";
 const LABEL_STEP: &str = "wiab.step";
@@ -225,9 +228,17 @@ impl Toolbox {
             biased;
             done = &mut following => done,
             () = sh.cx.cancel.cancelled() => {
-                stop(sh, &name).await?;
-                // Its client ends with it.
-                let _ = following.await;
+                // A container that is only just being started is asked again.
+                for _ in 0..STOPS_MAX {
+                    if stop(sh, &name).await? {
+                        break;
+                    }
+                    tokio::select! {
+                        biased;
+                        _ = &mut following => break,
+                        () = sh.cx.clock.sleep(STOP_AGAIN_MS) => {}
+                    }
+                }
                 return Err(Failure::unknown("stopped on request"));
             }
         };
@@ -300,13 +311,16 @@ async fn alone(
     }
 }
 
-/// Stops a container; also when the operator has asked to stop. One that has ended meanwhile is fine.
-async fn stop(sh: Shell<'_>, name: &str) -> Result<(), Failure> {
+/// Stops a container, also when the operator has asked to stop; `false` when there is none.
+async fn stop(sh: Shell<'_>, name: &str) -> Result<bool, Failure> {
     let output = sh
         .urgent(&docker(&["stop", "--time", STOP_S, name], STOP_MS))
         .await?;
-    if output.ok() || output.error_text().contains("No such container") {
-        return Ok(());
+    if output.ok() {
+        return Ok(true);
+    }
+    if output.error_text().contains("No such container") {
+        return Ok(false);
     }
     Err(Failure::unknown(format!(
         "container {name} did not stop: {}",
