@@ -7,6 +7,7 @@ mod machines;
 mod settings;
 mod site;
 mod staging;
+mod traffic;
 
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
@@ -19,3 +20,4 @@ pub use wiab_steps::kinds::images_seeded::Acmesolver;
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
 pub use staging::{NAMES, PACKAGES, PREFLIGHT, StagingError, vm_env, wiab_staging};
+pub use traffic::TrafficSettings;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::images_seeded::Acmesolver;
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
+use crate::traffic::TrafficSettings;
+
 /// What has no default on a real machine, and what it is on the simulated one.
 pub const REHEARSAL: [(&str, &str); 3] = [
     ("domain", "staging.example.org"),
@@ -45,6 +47,8 @@ pub struct Settings {
     pub hairpin: Hairpin,
     /// The Kubernetes nodes.
     pub kubernetes: KubernetesSettings,
+    /// The firewall.
+    pub traffic: TrafficSettings,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
     pub rotation: Option<Rotation>,
     /// Site-specific steps.
@@ -69,6 +73,7 @@ impl Default for Settings {
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
             kubernetes: KubernetesSettings::default(),
+            traffic: TrafficSettings::default(),
             rotation: None,
             steps: Vec::new(),
         }
