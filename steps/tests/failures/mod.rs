@@ -2,5 +2,6 @@
 
 mod charts;
 mod cluster;
+mod fleet;
 mod preflight;
 mod tools;
