@@ -2,6 +2,7 @@
 
 mod canary;
 mod chart_values;
+pub(crate) mod charts;
 pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
@@ -31,6 +32,11 @@ async fn obey(group: &str) {
     }
     assert!(count > 0, "no scenario in group {group}");
     println!("{group}: {count} scenarios, {points} kill points and faults, 0 divergent");
+}
+
+#[tokio::test]
+async fn charts_obey_the_laws() {
+    obey("charts").await;
 }
 
 #[tokio::test]
@@ -88,6 +94,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
+            "charts",
             "cluster",
             "files",
             "host",
