@@ -56,6 +56,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::host_groups::HostGroups>(),
     entry::<kinds::image_base::ImageBase>(),
     entry::<kinds::images_seeded::ImagesSeeded>(),
+    entry::<kinds::inventory_checked::InventoryChecked>(),
     entry::<kinds::inventory::Inventory>(),
     entry::<kinds::kube_annotated::KubeAnnotated>(),
     entry::<kinds::kube_namespace::KubeNamespace>(),
@@ -88,6 +89,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::sysctl::Sysctl>(),
     entry::<kinds::tool_image::ToolImage>(),
     entry::<kinds::vm_ready::VmReady>(),
+    entry::<kinds::vms_adopted::VmsAdopted>(),
 ];
 
 /// The kinds, bound to one host.
