@@ -6,7 +6,6 @@ use wiab_steps::kinds::ansible_playbook::AnsiblePlaybook;
 use wiab_steps::kinds::cluster_verified::ClusterVerified;
 use wiab_steps::kinds::data_verified::{DataService, DataVerified};
 use wiab_steps::kinds::images_seeded::ImagesSeeded;
-use wiab_steps::kinds::login::Login;
 use wiab_steps::kinds::plays::images::ImageSet;
 use wiab_steps::kinds::plays::{Play, Role, Site, SiteHost};
 use wiab_steps::kinds::postgresql_secrets::PostgresqlSecrets;
@@ -62,11 +61,7 @@ impl Staging<'_> {
                 tree: ground.tree.clone(),
                 deploy: self.deploy.clone(),
             },
-            login: Login {
-                user: self.settings.user.clone(),
-                key_path: self.in_deploy("ssh/id_ed25519"),
-                known_hosts: self.in_deploy("ssh/known_hosts"),
-            },
+            login: self.login(),
             hosts: hosts.collect(),
         }
     }
