@@ -1,6 +1,8 @@
 //! The hosts.
 
+mod artifact;
 mod crash;
+mod kube;
 mod lease;
 mod local;
 mod sim;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::entity::{Domain, Job, Table};
+use super::entity::{Domain, Job, KubeObject, Table};
+use super::kube;
 use super::state::{Change, Entity, Machine};
 
 impl Machine {
@@ -12,8 +13,13 @@ impl Machine {
         let prefix = |kind: &str| format!("{kind}:");
         let (jobs, tables, domains) =
             (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
+        let objects = prefix(KubeObject::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
+            if let Some(name) = key.strip_prefix(&objects) {
+                state.extend(kube::canonical(self, name));
+                continue;
+            }
             let value = if key.starts_with(&jobs) {
                 continue;
             } else if let Some(name) = key.strip_prefix(&tables) {

@@ -71,7 +71,7 @@ impl Inner {
 
     /// The changes with which a job ends: its command's effect and its exit code, or, killed, a part of the effect.
     fn end_of(&self, name: &str, mut job: Job, killed: bool) -> Vec<Change> {
-        let mut draft = Draft::new(&self.machine);
+        let mut draft = Draft::ending(&self.machine);
         let reply = cmd::dispatch(&mut draft, &job.cmd).unwrap_or_else(|error| match error {
             HostError::NoProgram { program } => {
                 Reply::fail(127, format!("sh: 1: exec: {program}: not found\n"))
@@ -131,7 +131,12 @@ impl SimHost {
         let handler = |draft: &mut Draft<'_>| {
             if !draft.has::<Job>(&name) {
                 // A missing program is the job's own failure, as in the real wrapper.
-                let took_ms = draft.foresee(command).map_or(1, |reply| reply.took_ms);
+                let (took_ms, begun) = draft
+                    .foresee(command)
+                    .map_or((1, Vec::new()), |(reply, begun)| (reply.took_ms, begun));
+                if !matches!(fault, Some(Action::Fail { .. })) {
+                    draft.take(begun);
+                }
                 let took_ms = match &fault {
                     Some(Action::Hang) => FOR_EVER_MS,
                     Some(Action::Slow { ms }) => took_ms.saturating_add(*ms),

@@ -2,7 +2,7 @@
 
 use super::super::entity::DockerImage;
 use super::super::state::Draft;
-use super::{Call, Handler, Mount, Reply, coreutils};
+use super::{Call, Handler, Mount, Reply, coreutils, helm, kubectl};
 
 /// Working directory of the tool image.
 pub(super) const WORKDIR: &str = "/wire-server-deploy";
@@ -32,6 +32,8 @@ const WITH_VALUE: [&str; 14] = [
 fn contained(program: &str) -> Option<Handler> {
     Some(match program {
         "true" | "cat" | "test" | "ls" => coreutils::read as Handler,
+        "helm" => helm::run,
+        "kubectl" => kubectl::run,
         _ => return None,
     })
 }

@@ -1,5 +1,6 @@
 //! Downloads. What an address holds follows from the address.
 
+use super::super::artifact;
 use super::super::entity::{Data, File, Image};
 use super::super::files;
 use super::super::state::Draft;
@@ -9,6 +10,8 @@ use super::{Call, Reply, option, options, spread};
 
 /// What the line carries in a millisecond.
 const BYTES_PER_MS: u64 = 60_000;
+/// The same from the server of artifacts, which is far away.
+const ARTIFACT_BYTES_PER_MS: u64 = 12_000;
 
 /// Virtual size of an Ubuntu cloud image.
 const CLOUD_IMAGE_BYTES: u64 = 2_361_393_152;
@@ -105,19 +108,40 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let text = "curl: (22) The requested URL returned error: 404\n";
         return Reply::fail(22, text).took(80);
     }
-    let file = content(url);
+    let mut file = content(url);
+    let mut bytes_per_ms = BYTES_PER_MS;
+    match artifact::published(draft, url) {
+        Some(Ok(data)) => (file.data, bytes_per_ms) = (data, ARTIFACT_BYTES_PER_MS),
+        Some(Err(())) if letter('f') => {
+            let text = "curl: (22) The requested URL returned error: 403\n";
+            return Reply::fail(22, text).took(80);
+        }
+        Some(Err(())) => return Reply::ok("HTTP/1.1 403 Forbidden\r\n\r\n").took(80),
+        None => {}
+    }
     if letter('I') {
-        let text = format!("HTTP/2 200\r\ncontent-length: {}\r\n\r\n", file.data.len());
+        let (len, digest) = (file.data.len(), digest_of(&file.data));
+        let etag: String = digest.chars().take(32).collect();
+        let text = format!(
+            "HTTP/1.1 200 OK\r\nETag: \"{etag}-1\"\r\nAccept-Ranges: bytes\r\nContent-Length: {len}\r\n\r\n"
+        );
         return Reply::ok(text).took(80);
     }
     let Some(path) = option(&flags, &["-o", "--output"]) else {
         let bytes = file.data.bytes(1 << 20).unwrap_or_default();
         return Reply::bytes(bytes).took(80);
     };
-    save(draft, call, path, file, letter('C'))
+    save(draft, call, path, file, letter('C'), bytes_per_ms)
 }
 
-fn save(draft: &mut Draft<'_>, call: &Call<'_>, path: &str, mut file: File, resume: bool) -> Reply {
+fn save(
+    draft: &mut Draft<'_>,
+    call: &Call<'_>,
+    path: &str,
+    mut file: File,
+    resume: bool,
+    bytes_per_ms: u64,
+) -> Reply {
     let full = call.path(draft, path);
     if files::refuses(draft, &full, call.root).is_some() {
         let text = format!("curl: (23) Failure writing output to destination {path}\n");
@@ -139,7 +163,7 @@ fn save(draft: &mut Draft<'_>, call: &Call<'_>, path: &str, mut file: File, resu
     }
     draft.half_only(|draft| draft.put(&full, &half));
     draft.put(&full, &file);
-    Reply::ok("").took(150 + left / BYTES_PER_MS)
+    Reply::ok("").took(150 + left / bytes_per_ms)
 }
 
 pub(super) fn gzip(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {

@@ -7,9 +7,14 @@ mod coreutils;
 mod docker;
 mod domain;
 pub(super) mod fetch;
+mod find;
+mod gpg;
 mod guest;
+mod helm;
 mod image;
 mod kernel;
+mod kubectl;
+mod kubectl_view;
 mod network;
 mod nft;
 mod nft_rule;
@@ -17,12 +22,13 @@ mod nft_text;
 mod sh;
 mod sshkey;
 mod systemd;
+mod tar;
 mod users;
 mod virsh;
 
 use super::entity::Package;
 use super::files;
-use super::state::Draft;
+use super::state::{Change, Draft};
 use crate::host::{Cmd, HostError, Output};
 
 pub(super) use apt::install as install_packages;
@@ -162,8 +168,11 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
         "systemctl" => systemd::run,
         "sysctl" | "ip" => kernel::run,
+        "find" => find::run,
+        "gpg" => gpg::run,
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
+        "tar" => tar::run,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
@@ -235,9 +244,11 @@ fn run(
 }
 
 impl Draft<'_> {
-    /// What a command would answer now; its changes are forgotten.
-    pub(crate) fn foresee(&self, cmd: &Cmd) -> Option<Reply> {
-        dispatch(&mut Draft::new(self.base()), cmd).ok()
+    /// What a command would answer now, and what it changes at its very start; its other changes are forgotten.
+    pub(crate) fn foresee(&self, cmd: &Cmd) -> Option<(Reply, Vec<Change>)> {
+        let mut draft = Draft::new(self.base());
+        let reply = dispatch(&mut draft, cmd).ok()?;
+        Some((reply, draft.begun()))
     }
 }
 
@@ -284,6 +295,12 @@ pub(crate) fn spread(text: &str, below: u64) -> u64 {
         .copied()
         .unwrap_or_default();
     u64::from_le_bytes(bytes) % below.max(1)
+}
+
+/// Bytes as base64.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// A UUID that only depends on `text`.
