@@ -8,8 +8,9 @@ use super::super::kube::release::Release;
 use super::super::kube::trouble::{self, Trouble};
 use super::super::kube::{self, Unreachable};
 use super::super::state::{Draft, Stage};
-use super::kubectl::{Args, duration_ms, has_cert_manager, namespace, webhook};
-use super::{Call, Reply, options};
+use super::kubectl::{Args, duration_ms, has_cert_manager};
+use super::kubectl_apply::{namespace, webhook};
+use super::{Call, Reply, helm_query, options};
 
 /// What helm itself takes.
 const HELM_MS: u64 = 700;
@@ -55,14 +56,14 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     }
     let reply = match args.words.as_slice() {
         ["upgrade", name, chart] => upgrade(draft, call, &args, name, chart),
-        ["list" | "ls"] => list(draft, &args),
-        ["status", name] => one(draft, &args, name, |release| {
+        ["list" | "ls"] => helm_query::list(draft, &args),
+        ["status", name] => helm_query::one(draft, &args, name, |release| {
             format!(
                 "{}\n",
                 json!({"name": release.name, "namespace": release.namespace, "version": release.revision, "info": {"status": release.status, "description": release.description}})
             )
         }),
-        ["get", "values", name] => one(draft, &args, name, |release| {
+        ["get", "values", name] => helm_query::one(draft, &args, name, |release| {
             let config = if release.config == json!({}) {
                 Value::Null
             } else {
@@ -70,8 +71,8 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             };
             format!("{config}\n")
         }),
-        ["get", "manifest", name] => manifest(draft, &args, name),
-        ["history", name] => history(draft, &args, name),
+        ["get", "manifest", name] => helm_query::manifest(draft, &args, name),
+        ["history", name] => helm_query::history(draft, &args, name),
         ["rollback", name, revision] => rollback(draft, &args, name, revision),
         ["uninstall", name] => uninstall(draft, &args, name),
         [verb, ..] => Reply::fail(
@@ -84,7 +85,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     reply.took(took_ms)
 }
 
-fn space<'a>(args: &Args<'a>) -> &'a str {
+pub(super) fn space<'a>(args: &Args<'a>) -> &'a str {
     args.get(&["-n", "--namespace"]).unwrap_or("default")
 }
 
@@ -98,7 +99,7 @@ fn error(text: impl std::fmt::Display) -> Reply {
     Reply::fail(1, format!("Error: {text}\n"))
 }
 
-fn not_found() -> Reply {
+pub(super) fn not_found() -> Reply {
     error("release: not found")
 }
 
@@ -436,65 +437,4 @@ fn uninstall(draft: &mut Draft<'_>, args: &Args<'_>, name: &str) -> Reply {
     draft.mark_half();
     Release::forget(draft, &release.namespace, name);
     Reply::ok(format!("release \"{name}\" uninstalled\n")).took(6_000)
-}
-
-fn list(draft: &Draft<'_>, args: &Args<'_>) -> Reply {
-    let everywhere = args.has(&["-A", "--all-namespaces"]);
-    let all_states = args.has(&["-a", "--all"]);
-    let filter = args
-        .get(&["--filter"])
-        .map(|text| text.trim_start_matches('^').trim_end_matches('$'));
-    let rows = Release::all(draft).into_iter().filter(|release| {
-        let here = everywhere || release.namespace == space(args);
-        let shown = all_states || matches!(release.status.as_str(), "deployed" | "failed");
-        here && shown && filter.is_none_or(|name| name == release.name)
-    });
-    let rows: Vec<Value> = rows
-        .map(|release| {
-            json!({
-                "name": release.name, "namespace": release.namespace, "revision": release.revision.to_string(),
-                "updated": "2026-01-01 00:00:00 +0000 UTC", "status": release.status,
-                "chart": format!("{}-{}", release.chart, release.version), "app_version": release.app_version,
-            })
-        })
-        .collect();
-    Reply::ok(format!("{}\n", Value::Array(rows)))
-}
-
-fn one(draft: &Draft<'_>, args: &Args<'_>, name: &str, show: impl Fn(&Release) -> String) -> Reply {
-    let history = Release::history(draft, space(args), name);
-    let wanted = args
-        .get(&["--revision"])
-        .and_then(|text| text.parse::<u64>().ok());
-    let found = match wanted {
-        None => history.last(),
-        Some(revision) => history.iter().find(|release| release.revision == revision),
-    };
-    found.map_or_else(not_found, |release| Reply::ok(show(release)))
-}
-
-fn manifest(draft: &Draft<'_>, args: &Args<'_>, name: &str) -> Reply {
-    one(draft, args, name, |release| {
-        let wanted = objects::wanted(draft, release, 0).into_iter();
-        let owned = wanted.filter(|(json, _)| kube::text(json, "/kind") != "Pod");
-        owned.map(|(json, _)| format!("---\n{json}\n")).collect()
-    })
-}
-
-fn history(draft: &Draft<'_>, args: &Args<'_>, name: &str) -> Reply {
-    let history = Release::history(draft, space(args), name);
-    if history.is_empty() {
-        return not_found();
-    }
-    let rows: Vec<Value> = history
-        .iter()
-        .map(|release| {
-            json!({
-                "revision": release.revision, "status": release.status,
-                "chart": format!("{}-{}", release.chart, release.version), "app_version": release.app_version,
-                "description": release.description,
-            })
-        })
-        .collect();
-    Reply::ok(format!("{}\n", Value::Array(rows)))
 }

@@ -60,7 +60,8 @@ fn table(found: &[Value], headers: bool) -> Reply {
             }
             _ => text(object, "/status/phase"),
         };
-        out.push_str(&format!("{}   {status}\n", text(object, "/metadata/name")));
+        out.push_str(text(object, "/metadata/name"));
+        out.extend(["   ", status, "\n"]);
     }
     Reply::ok(out)
 }

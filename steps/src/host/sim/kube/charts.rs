@@ -30,7 +30,7 @@ pub(crate) enum Need {
     CassandraAll,
     /// A password of `PostgreSQL` as the cluster's secret has it, under this key of the values.
     Postgres,
-    /// Credentials that RabbitMQ knows.
+    /// Credentials that `RabbitMQ` knows.
     Rabbit,
     /// The index accepts the mapping.
     Elasticsearch,
@@ -125,113 +125,101 @@ const WIRE_SERVER: &[Part] = &[
     .needs(&[Need::Service("rabbitmq-external")]),
 ];
 
+const FAKE_AWS: &[Part] = &[
+    part("fake-aws-sns", ONE, "quay.io/wire/fake-sns", 20_000),
+    part("fake-aws-sqs", ONE, "quay.io/wire/fake-sqs", 25_000),
+];
+
+const SMTP: &[Part] = &[part("smtp", ONE, "quay.io/wire/namshi-smtp", 15_000)];
+
+const DEMO_SMTP: &[Part] = &[part("demo-smtp", ONE, "quay.io/wire/namshi-smtp", 15_000)];
+
+const DATABASES_EPHEMERAL: &[Part] = &[part(
+    "databases-ephemeral-redis-ephemeral",
+    Runs::StatefulSet(1),
+    "docker.io/bitnamilegacy/redis",
+    30_000,
+)];
+
+const REAPER: &[Part] = &[part(
+    "reaper",
+    ONE,
+    "docker.io/bitnamilegacy/kubectl",
+    8_000,
+)];
+
+const WEBAPP: &[Part] = &[part("webapp", ONE, "quay.io/wire/webapp", 25_000)];
+
+const ACCOUNT_PAGES: &[Part] = &[part("account-pages", ONE, "quay.io/wire/account", 20_000)];
+
+const TEAM_SETTINGS: &[Part] = &[part(
+    "team-settings",
+    ONE,
+    "quay.io/wire/team-settings",
+    20_000,
+)];
+
+const INGRESS_NGINX_CONTROLLER: &[Part] = &[part(
+    "ingress-nginx-controller",
+    Runs::DaemonSet,
+    "registry.k8s.io/ingress-nginx/controller",
+    40_000,
+)];
+
+const CERT_MANAGER: &[Part] = &[
+    part(
+        "cert-manager",
+        ONE,
+        "quay.io/jetstack/cert-manager-controller",
+        20_000,
+    ),
+    part(
+        "cert-manager-cainjector",
+        ONE,
+        "quay.io/jetstack/cert-manager-cainjector",
+        25_000,
+    ),
+    part(
+        "cert-manager-webhook",
+        ONE,
+        "quay.io/jetstack/cert-manager-webhook",
+        35_000,
+    ),
+];
+
+const SFTD: &[Part] = &[
+    part("sftd", Runs::StatefulSet(1), "quay.io/wire/sftd", 30_000),
+    part(
+        "sftd-join-call",
+        ONE,
+        "docker.io/bitnamilegacy/nginx",
+        15_000,
+    ),
+];
+
+const COTURN: &[Part] = &[part(
+    "coturn",
+    Runs::StatefulSet(1),
+    "quay.io/wire/coturn",
+    20_000,
+)];
+
 /// The workloads of a chart; those that only point to machines outside have none.
 pub(crate) fn parts(chart: &str) -> &'static [Part] {
     match chart {
         "wire-server" => WIRE_SERVER,
-        "fake-aws" => {
-            const PARTS: &[Part] = &[
-                part("fake-aws-sns", ONE, "quay.io/wire/fake-sns", 20_000),
-                part("fake-aws-sqs", ONE, "quay.io/wire/fake-sqs", 25_000),
-            ];
-            PARTS
-        }
-        "smtp" => {
-            const PARTS: &[Part] = &[part("smtp", ONE, "quay.io/wire/namshi-smtp", 15_000)];
-            PARTS
-        }
-        "demo-smtp" => {
-            const PARTS: &[Part] = &[part("demo-smtp", ONE, "quay.io/wire/namshi-smtp", 15_000)];
-            PARTS
-        }
-        "databases-ephemeral" => {
-            const PARTS: &[Part] = &[part(
-                "databases-ephemeral-redis-ephemeral",
-                Runs::StatefulSet(1),
-                "docker.io/bitnamilegacy/redis",
-                30_000,
-            )];
-            PARTS
-        }
-        "reaper" => {
-            const PARTS: &[Part] = &[part(
-                "reaper",
-                ONE,
-                "docker.io/bitnamilegacy/kubectl",
-                8_000,
-            )];
-            PARTS
-        }
-        "webapp" => {
-            const PARTS: &[Part] = &[part("webapp", ONE, "quay.io/wire/webapp", 25_000)];
-            PARTS
-        }
-        "account-pages" => {
-            const PARTS: &[Part] = &[part("account-pages", ONE, "quay.io/wire/account", 20_000)];
-            PARTS
-        }
-        "team-settings" => {
-            const PARTS: &[Part] = &[part(
-                "team-settings",
-                ONE,
-                "quay.io/wire/team-settings",
-                20_000,
-            )];
-            PARTS
-        }
-        "ingress-nginx-controller" => {
-            const PARTS: &[Part] = &[part(
-                "ingress-nginx-controller",
-                Runs::DaemonSet,
-                "registry.k8s.io/ingress-nginx/controller",
-                40_000,
-            )];
-            PARTS
-        }
-        "cert-manager" => {
-            const PARTS: &[Part] = &[
-                part(
-                    "cert-manager",
-                    ONE,
-                    "quay.io/jetstack/cert-manager-controller",
-                    20_000,
-                ),
-                part(
-                    "cert-manager-cainjector",
-                    ONE,
-                    "quay.io/jetstack/cert-manager-cainjector",
-                    25_000,
-                ),
-                part(
-                    "cert-manager-webhook",
-                    ONE,
-                    "quay.io/jetstack/cert-manager-webhook",
-                    35_000,
-                ),
-            ];
-            PARTS
-        }
-        "sftd" => {
-            const PARTS: &[Part] = &[
-                part("sftd", Runs::StatefulSet(1), "quay.io/wire/sftd", 30_000),
-                part(
-                    "sftd-join-call",
-                    ONE,
-                    "docker.io/bitnamilegacy/nginx",
-                    15_000,
-                ),
-            ];
-            PARTS
-        }
-        "coturn" => {
-            const PARTS: &[Part] = &[part(
-                "coturn",
-                Runs::StatefulSet(1),
-                "quay.io/wire/coturn",
-                20_000,
-            )];
-            PARTS
-        }
+        "fake-aws" => FAKE_AWS,
+        "smtp" => SMTP,
+        "demo-smtp" => DEMO_SMTP,
+        "databases-ephemeral" => DATABASES_EPHEMERAL,
+        "reaper" => REAPER,
+        "webapp" => WEBAPP,
+        "account-pages" => ACCOUNT_PAGES,
+        "team-settings" => TEAM_SETTINGS,
+        "ingress-nginx-controller" => INGRESS_NGINX_CONTROLLER,
+        "cert-manager" => CERT_MANAGER,
+        "sftd" => SFTD,
+        "coturn" => COTURN,
         _ => &[],
     }
 }

@@ -33,9 +33,10 @@ pub(crate) fn reachable(draft: &Draft<'_>, call: &Call<'_>) -> Result<(), Unreac
     if files::at(draft, &call.path(draft, KUBECONFIG)).is_none() {
         return Err(Unreachable::NoConfig);
     }
-    match draft.has::<KubeApi>("") {
-        true => Ok(()),
-        false => Err(Unreachable::Refused),
+    if draft.has::<KubeApi>("") {
+        Ok(())
+    } else {
+        Err(Unreachable::Refused)
     }
 }
 
@@ -109,6 +110,21 @@ pub(crate) fn text<'a>(json: &'a Value, pointer: &str) -> &'a str {
     json.pointer(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
+}
+
+/// Sets a field of an object inside an object; missing ones on the way are made.
+pub(crate) fn set(json: &mut Value, path: &[&str], value: Value) {
+    let mut place = json;
+    for name in path {
+        if !place.is_object() {
+            *place = Value::Object(serde_json::Map::new());
+        }
+        let Some(fields) = place.as_object_mut() else {
+            return;
+        };
+        place = fields.entry(*name).or_insert(Value::Null);
+    }
+    *place = value;
 }
 
 /// Names of the nodes, in order.

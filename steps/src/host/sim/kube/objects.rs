@@ -76,7 +76,8 @@ fn pod(release: &Release, part: &Part, node: &str, name: &str) -> Value {
 fn workload(release: &Release, part: &Part, replicas: usize) -> Value {
     let mut metadata = meta(release, part.name);
     if part.runs == Runs::PreHook {
-        metadata["annotations"] = json!({"helm.sh/hook": "pre-install,pre-upgrade"});
+        let hook = json!({"helm.sh/hook": "pre-install,pre-upgrade"});
+        super::set(&mut metadata, &["annotations"], hook);
         return json!({
             "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
             "spec": {"selector": {"matchLabels": {"job-name": part.name}}},
@@ -109,7 +110,11 @@ pub(crate) fn part(
             }
         };
         let mut pod = pod(release, part, node, &name);
-        pod["metadata"]["labels"]["pod-template-hash"] = json!(hash);
+        super::set(
+            &mut pod,
+            &["metadata", "labels", "pod-template-hash"],
+            json!(hash),
+        );
         all.push((pod, Some(start_ms + part.ms)));
     }
     all

@@ -31,7 +31,7 @@ pub(crate) fn view(draft: &Draft<'_>, object: &KubeObject) -> Value {
         _ => None,
     };
     if let Some(status) = status {
-        json["status"] = status;
+        super::set(&mut json, &["status"], status);
     }
     json
 }
@@ -132,14 +132,16 @@ impl Pod {
         let mut container = json!({
             "name": self.part.name, "image": self.image, "ready": ready && !finished, "restartCount": 0,
         });
-        container["state"] = match self.waiting() {
+        let state = match self.waiting() {
             Some((reason, message)) => json!({"waiting": {"reason": reason, "message": message}}),
             None if finished => json!({"terminated": {"exitCode": 0, "reason": "Completed"}}),
             None => json!({"running": {}}),
         };
+        super::set(&mut container, &["state"], state);
         if matches!(self.trouble, Some(Trouble::Crash { .. })) {
-            container["restartCount"] = json!(self.restarts());
-            container["lastState"] = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
+            super::set(&mut container, &["restartCount"], json!(self.restarts()));
+            let last = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
+            super::set(&mut container, &["lastState"], last);
         }
         json!({
             "phase": if finished { "Succeeded" } else if self.waiting().is_none() { "Running" } else { "Pending" },
