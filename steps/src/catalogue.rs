@@ -56,13 +56,16 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::libvirt_network::LibvirtNetwork>(),
     entry::<kinds::nft_hairpin_removed::NftHairpinRemoved>(),
     entry::<kinds::nft_hairpin::NftHairpin>(),
+    entry::<kinds::nft_traffic::NftTraffic>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
+    entry::<kinds::secrets_rotated::SecretsRotated>(),
     entry::<kinds::secrets_sealed::SecretsSealed>(),
     entry::<kinds::ssh_host_keys::SshHostKeys>(),
     entry::<kinds::ssh_keypair::SshKeypair>(),
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),
     entry::<kinds::sysctl::Sysctl>(),
+    entry::<kinds::tool_image::ToolImage>(),
     entry::<kinds::vm_ready::VmReady>(),
 ];
 

@@ -3,14 +3,15 @@
 mod canary;
 mod chart_values;
 mod defects;
-mod harness;
+pub(crate) mod harness;
 mod openssl;
 mod release_files;
-mod scenarios;
+pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
+mod tools;
 mod unsaid;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeSet;
 
@@ -51,6 +52,16 @@ async fn secrets_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn tools_obey_the_laws() {
+    obey("tools").await;
+}
+
+#[tokio::test]
+async fn traffic_obeys_the_laws() {
+    obey("traffic").await;
+}
+
+#[tokio::test]
 async fn virtual_machines_obey_the_laws() {
     obey("vm").await;
 }
@@ -64,7 +75,9 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
     assert_eq!(
         groups,
-        BTreeSet::from(["files", "host", "network", "secrets", "vm"])
+        BTreeSet::from([
+            "files", "host", "network", "secrets", "tools", "traffic", "vm"
+        ])
     );
 }
 

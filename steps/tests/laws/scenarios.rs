@@ -296,6 +296,8 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(super::chart_values::all().await);
     all.extend(vms().await);
     all.extend(super::secrets::scenarios().await);
+    all.extend(super::tools::scenarios());
+    all.extend(crate::traffic::world::scenarios());
     all
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::cmd::Flows;
+use super::container::Container;
 use super::entity::{Domain, Job, KubeObject, Table};
 use super::kube;
 use super::state::{Change, Entity, Machine};
@@ -13,6 +15,7 @@ impl Machine {
         let prefix = |kind: &str| format!("{kind}:");
         let (jobs, tables, domains) =
             (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
+        let flows = prefix(Flows::KIND);
         let objects = prefix(KubeObject::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
@@ -20,7 +23,8 @@ impl Machine {
                 state.extend(kube::canonical(self, name));
                 continue;
             }
-            let value = if key.starts_with(&jobs) {
+            // Connections come and go by themselves.
+            let value = if key.starts_with(&jobs) || key.starts_with(&flows) {
                 continue;
             } else if let Some(name) = key.strip_prefix(&tables) {
                 self.get::<Table>(name)
@@ -28,6 +32,11 @@ impl Machine {
             } else if let Some(name) = key.strip_prefix(&domains) {
                 self.get::<Domain>(name)
                     .map_or(Value::Null, |domain| machine(&domain, self.now_ms))
+            } else if let Some(name) = key.strip_prefix(&format!("{}:", Container::KIND)) {
+                match self.get::<Container>(name) {
+                    Some(container) if container.is_there() => container.cmd.argv.into(),
+                    _ => continue,
+                }
             } else {
                 value.clone()
             };
@@ -66,7 +75,11 @@ fn rules(table: &Table) -> Value {
             serde_json::json!({"hook": chain.hook, "rules": rules}),
         )
     });
-    Value::Object(chains.collect())
+    let mut all: Map<String, Value> = chains.collect();
+    for (name, elements) in &table.sets {
+        all.insert(format!("set {name}"), serde_json::json!(elements));
+    }
+    Value::Object(all)
 }
 
 fn machine(domain: &Domain, now_ms: u64) -> Value {

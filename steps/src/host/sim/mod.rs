@@ -1,9 +1,12 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
+mod archive;
+mod acme;
 mod artifact;
 mod canonical;
 mod clock;
 mod cmd;
+mod container;
 mod entity;
 mod fault;
 mod files;
@@ -16,6 +19,7 @@ mod preset;
 mod sha256;
 mod state;
 mod store;
+mod way;
 mod xml;
 
 use std::fmt;

@@ -213,6 +213,17 @@ impl<'a> Draft<'a> {
             .collect()
     }
 
+    /// Takes changes that were made beside it.
+    pub(crate) fn absorb(&mut self, changes: Vec<Change>) {
+        self.changes.extend(changes);
+    }
+
+    /// The same with what an interrupted command leaves of them.
+    pub(crate) fn absorb_with_half(&mut self, changes: Vec<Change>, half: Option<Vec<Change>>) {
+        self.half = half.map(|half| [self.changes.clone(), half].concat());
+        self.changes.extend(changes);
+    }
+
     /// What has changed so far is what an interrupted command leaves. The last call counts.
     pub(crate) fn mark_half(&mut self) {
         self.half = Some(self.changes.clone());

@@ -80,11 +80,6 @@ impl Issued {
     }
 }
 
-/// A name's addresses, IPv4 and IPv6.
-fn addresses(draft: &Draft<'_>, name: &str) -> (Vec<String>, Vec<String>) {
-    super::lookup(draft, name)
-}
-
 /// Whether a node has the solver's image, or can fetch it.
 fn solver(draft: &Draft<'_>) -> bool {
     let has = |node: &String| {
@@ -100,7 +95,7 @@ fn solver(draft: &Draft<'_>) -> bool {
 pub(super) fn self_check(draft: &Draft<'_>, name: &str, nth: usize) -> Result<(), (String, u64)> {
     let url = format!("http://{name}/.well-known/acme-challenge/token");
     let get = |err: &str| format!("failed to perform self check GET request '{url}': Get \"{url}\": {err}");
-    let (four, _) = addresses(draft, name);
+    let (four, _) = super::lookup(draft, name);
     let Some(address) = four.first() else {
         return Err((get(&format!("dial tcp: lookup {name} on 169.254.25.10:53: no such host")), 50));
     };
@@ -126,9 +121,8 @@ pub(super) fn self_check(draft: &Draft<'_>, name: &str, nth: usize) -> Result<()
 /// What the authority says to the answered challenge of a name; the error is urn and detail.
 pub(super) fn authority(draft: &Draft<'_>, name: &str) -> Result<(), (String, String)> {
     let refuse = |urn: &str, detail: String| Err((urn.to_owned(), detail));
-    let (four, six) = addresses(draft, name);
-    if let Some(caa) = super::forbidding_caa(draft, name) {
-        let _ = caa;
+    let (four, six) = super::lookup(draft, name);
+    if super::forbidden_by_caa(draft, name) {
         return refuse("403 urn:ietf:params:acme:error:caa", format!("CAA record for {name} prevents issuance"));
     }
     let Some(address) = six.first().or(four.first()) else {

@@ -1,10 +1,14 @@
 //! The commands of the simulated machine: argv in, answer and changes out.
 
+mod ansible;
 mod apt;
 mod catalog;
+mod conntrack;
 mod copy;
 mod coreutils;
 mod docker;
+mod docker_image;
+mod docker_ps;
 mod domain;
 pub(super) mod fetch;
 mod find;
@@ -19,11 +23,17 @@ mod kubectl_apply;
 mod kubectl_view;
 mod network;
 mod nft;
+mod nft_list;
 mod nft_rule;
+mod nft_set;
 mod nft_text;
+mod played;
+mod plays;
 mod sh;
+mod ss;
 mod sshkey;
 mod systemd;
+mod systemd_local;
 mod tar;
 mod users;
 mod virsh;
@@ -33,13 +43,19 @@ use super::files;
 use super::state::{Change, Draft};
 use crate::host::{Cmd, HostError, Output};
 
+pub(super) use ansible::PlaybookFault;
 pub(super) use apt::install as install_packages;
 pub(super) use catalog::PREINSTALLED;
+pub(super) use conntrack::Flows;
+pub(super) use docker::container_named;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
-pub(super) use network::{define as define_network, start as start_network};
+pub(super) use network::{
+    bridge_and_address, define as define_network, start as start_network,
+};
 pub(super) use nft::load as load_rules;
+pub(super) use ss::{SOCKETS, Socket, open as open_socket};
 
 /// How a simulated command ends, and after how much virtual time.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -168,7 +184,9 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "cp" | "install" | "ln" => copy::run,
         "id" | "getent" | "usermod" | "gpasswd" | "groups" => users::run,
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
+        "ss" => ss::run,
         "systemctl" => systemd::run,
+        "systemd-run" => systemd_local::transient,
         "sysctl" | "ip" => kernel::run,
         "find" => find::run,
         "gpg" => gpg::run,
@@ -184,6 +202,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
     Some(match program {
         "virsh" => ("libvirt-clients", virsh::run as Handler),
         "qemu-img" => ("qemu-utils", image::run),
+        "conntrack" => ("conntrack", conntrack::run),
         "cloud-localds" => ("cloud-image-utils", image::localds),
         "qemu-system-x86_64" => ("qemu-system-x86", coreutils::version),
         "docker" => ("docker.io", docker::run),
