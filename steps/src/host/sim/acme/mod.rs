@@ -14,9 +14,10 @@ pub(crate) use serve::{Served, served};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::entity::KubeObject;
+use super::entity::{Facts, KubeObject};
 use super::kube::{self, release::Release};
 use super::state::{Draft, Entity};
+use super::surroundings::Surroundings;
 
 /// The issuer's name.
 const ISSUER: &str = "letsencrypt-http01";
@@ -142,7 +143,21 @@ pub(crate) fn removed(draft: &mut Draft<'_>, release: &Release) {
 
 /// What the DNS says of a name: IPv4 and IPv6 addresses.
 fn lookup(draft: &Draft<'_>, name: &str) -> (Vec<String>, Vec<String>) {
-    let own = draft.get::<super::entity::Facts>("").map(|facts| facts.address);
-    let there = name.contains('.') && !name.ends_with(".invalid");
-    (own.filter(|_| there).into_iter().collect(), Vec::new())
+    let facts = draft.get::<Facts>("");
+    let known = facts.map(|facts| Surroundings::of(draft).name(&facts, name));
+    known.map_or_else(Default::default, |known| (known.a, known.aaaa))
+}
+
+/// Whether a CAA record of a name, or of the nearest domain above it that has any, leaves the authority out.
+fn forbidden_by_caa(draft: &Draft<'_>, name: &str) -> bool {
+    let names = Surroundings::of(draft).names;
+    let mut at = Some(name);
+    while let Some(one) = at {
+        let records = names.get(one).map(|known| known.caa.clone());
+        if let Some(records) = records.filter(|records| !records.is_empty()) {
+            return !records.iter().any(|record| record.contains("letsencrypt.org"));
+        }
+        at = one.split_once('.').map(|(_, above)| above);
+    }
+    false
 }
