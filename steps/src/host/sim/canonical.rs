@@ -4,18 +4,26 @@ use serde_json::{Map, Value};
 
 use super::cmd::Flows;
 use super::container::Container;
-use super::entity::{Domain, Job, KubeObject, Table};
+use super::entity::{Domain, Inside, Job, KubeObject, Table};
+use super::inside::LOG;
 use super::kube;
 use super::state::{Change, Entity, Machine};
 
 impl Machine {
     /// The machine as JSON, without what differs between two machines that are equal: the clock, records of detached
-    /// jobs, handles of rules, times of starts.
+    /// jobs, handles of rules, times of starts, what VMs only count.
     pub fn canonical_state(&self) -> Value {
         let prefix = |kind: &str| format!("{kind}:");
         let (jobs, tables, domains) =
             (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
-        let flows = prefix(Flows::KIND);
+        let (flows, insides) = (prefix(Flows::KIND), prefix(Inside::KIND));
+        let counted = |key: &str| {
+            let inside = key.strip_prefix(&insides);
+            inside.is_some_and(|name| {
+                name.split_once('/')
+                    .is_some_and(|(_, what)| what.starts_with(LOG))
+            })
+        };
         let objects = prefix(KubeObject::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
@@ -24,7 +32,7 @@ impl Machine {
                 continue;
             }
             // Connections come and go by themselves.
-            let value = if key.starts_with(&jobs) || key.starts_with(&flows) {
+            let value = if key.starts_with(&jobs) || key.starts_with(&flows) || counted(key) {
                 continue;
             } else if let Some(name) = key.strip_prefix(&tables) {
                 self.get::<Table>(name)

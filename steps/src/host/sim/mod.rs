@@ -11,6 +11,7 @@ mod entity;
 mod fault;
 mod files;
 mod hooks;
+mod inside;
 mod jobs;
 mod kube;
 mod marks;
