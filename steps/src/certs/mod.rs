@@ -7,7 +7,7 @@ mod time;
 
 pub(crate) use chain::{Look, Ready, look};
 pub use classify::{Cause, Diagnosis, classify};
-pub(crate) use time::{parse_utc, utc};
+pub(crate) use time::{openssl_time, parse_openssl, parse_utc, utc};
 
 /// The issuer of the release's charts.
 pub(crate) const ISSUER: &str = "letsencrypt-http01";

@@ -50,6 +50,36 @@ pub(crate) fn utc(wall_ms: u64) -> String {
     )
 }
 
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/// A Unix time in milliseconds as openssl writes it: `Jan  1 00:00:00 2026 GMT`.
+pub(crate) fn openssl_time(wall_ms: u64) -> String {
+    let text = utc(wall_ms);
+    let number = |from: usize, to: usize| -> usize {
+        let part = text.get(from..to).unwrap_or_default();
+        part.parse().unwrap_or_default()
+    };
+    let month = MONTHS.get(number(5, 7).saturating_sub(1)).unwrap_or(&"");
+    let clock = text.get(11..19).unwrap_or_default();
+    format!(
+        "{month} {:>2} {clock} {:04} GMT",
+        number(8, 10),
+        number(0, 4)
+    )
+}
+
+/// Unix time in milliseconds of a time as openssl writes it.
+pub(crate) fn parse_openssl(text: &str) -> Option<u64> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [month, day, clock, year, "GMT"] = words.as_slice() else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|known| known == month)? + 1;
+    parse_utc(&format!("{year}-{month:02}-{day:0>2}T{clock}Z"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +94,7 @@ mod tests {
         ] {
             assert_eq!(parse_utc(text), Some(wall_ms), "{text}");
             assert_eq!(utc(wall_ms), text);
+            assert_eq!(parse_openssl(&openssl_time(wall_ms)), Some(wall_ms));
         }
         assert_eq!(
             parse_utc("2026-01-01 00:00:00.25Z"),

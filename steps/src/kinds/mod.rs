@@ -1,6 +1,7 @@
 //! The step kinds, one file each, and what they share: a typed before-image and the bridge to the engine's `Step`.
 
 pub mod apt_packages;
+pub mod certs;
 pub mod chart_values;
 pub mod cloudinit_seed;
 pub mod command;

@@ -1,7 +1,7 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
-mod archive;
 mod acme;
+mod archive;
 mod artifact;
 mod canonical;
 mod clock;

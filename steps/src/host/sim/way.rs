@@ -48,9 +48,7 @@ enum Verdict {
 }
 
 fn number(address: &str) -> u32 {
-    address
-        .parse::<std::net::Ipv4Addr>()
-        .map_or(0, u32::from)
+    address.parse::<std::net::Ipv4Addr>().map_or(0, u32::from)
 }
 
 impl Packet<'_> {
@@ -180,7 +178,10 @@ fn hook(draft: &Draft<'_>, kind: &str, at: &str, packet: &Packet<'_>) -> Verdict
         .collect();
     bases.sort_by_key(|(priority, _, _)| *priority);
     for (_, table, chain) in bases {
-        let drops = chain.hook.as_ref().is_some_and(|hook| hook.policy == "drop");
+        let drops = chain
+            .hook
+            .as_ref()
+            .is_some_and(|hook| hook.policy == "drop");
         match packet.run(table, chain, 0) {
             Verdict::Nothing if drops => return Verdict::Drop,
             Verdict::Nothing | Verdict::Accept => {}
@@ -219,7 +220,10 @@ pub(crate) fn addresses(draft: &Draft<'_>) -> Vec<String> {
 fn node_at(draft: &Draft<'_>, address: &str) -> Option<String> {
     let nodes = kube::raw(draft, "Node", None);
     let found = nodes.iter().find(|node| {
-        let addresses = node.json.pointer("/status/addresses").and_then(Value::as_array);
+        let addresses = node
+            .json
+            .pointer("/status/addresses")
+            .and_then(Value::as_array);
         let mut list = addresses.into_iter().flatten();
         list.any(|one| kube::text(one, "/address") == address)
     });

@@ -32,7 +32,9 @@ struct Work<'a> {
 
 /// Works up to now.
 pub(super) fn advance(draft: &mut Draft<'_>, certificate: &Value) {
-    let names = certificate.pointer("/spec/dnsNames").and_then(Value::as_array);
+    let names = certificate
+        .pointer("/spec/dnsNames")
+        .and_then(Value::as_array);
     let names = names.into_iter().flatten().filter_map(Value::as_str);
     let work = Work {
         certificate,
@@ -115,7 +117,13 @@ impl Work<'_> {
         issuance.requests += 1;
         objects::drop_chain(draft, self.name);
         if let Err(why) = outside::order(draft, &self.names, self.test(draft)) {
-            objects::put_chain(draft, self.certificate, issuance.requests, &[], Some(("errored", &why)));
+            objects::put_chain(
+                draft,
+                self.certificate,
+                issuance.requests,
+                &[],
+                Some(("errored", &why)),
+            );
             return failed(issuance, at_ms);
         }
         let start_ms = at_ms + 3 * STEP_MS;
@@ -144,7 +152,13 @@ impl Work<'_> {
         }
         if let Some(refused) = checks.iter().find(|check| check.state == "invalid") {
             let why = refused.reason.clone();
-            objects::put_chain(draft, self.certificate, issuance.requests, &checks, Some(("invalid", &why)));
+            objects::put_chain(
+                draft,
+                self.certificate,
+                issuance.requests,
+                &checks,
+                Some(("invalid", &why)),
+            );
             return failed(issuance, at_ms);
         }
         let waiting = checks.iter().filter(|check| check.state == "pending");
@@ -188,7 +202,9 @@ impl Work<'_> {
     /// Writes what everybody sees.
     fn show(&self, draft: &mut Draft<'_>, issuance: &Issuance) {
         match &issuance.stage {
-            Stage::Account | Stage::Order => objects::put_status(draft, self.certificate, "Issuing", None),
+            Stage::Account | Stage::Order => {
+                objects::put_status(draft, self.certificate, "Issuing", None)
+            }
             Stage::Checks(checks) => {
                 objects::put_chain(draft, self.certificate, issuance.requests, checks, None);
                 objects::put_status(draft, self.certificate, "Issuing", None);
@@ -201,7 +217,12 @@ impl Work<'_> {
             Stage::Backoff => {
                 let failures = issuance.failures;
                 let since_ms = issuance.next_ms.saturating_sub(backoff_ms(failures));
-                objects::put_status(draft, self.certificate, "Failed", Some((failures, since_ms)));
+                objects::put_status(
+                    draft,
+                    self.certificate,
+                    "Failed",
+                    Some((failures, since_ms)),
+                );
             }
         }
     }

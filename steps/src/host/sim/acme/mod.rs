@@ -92,12 +92,21 @@ pub(crate) fn installed(draft: &mut Draft<'_>, release: &Release) {
     let config = &release.config;
     match release.chart.as_str() {
         "nginx-ingress-services" => {
-            let managed = config.pointer("/tls/useCertManager").and_then(Value::as_bool);
+            let managed = config
+                .pointer("/tls/useCertManager")
+                .and_then(Value::as_bool);
             if managed != Some(true) {
                 return;
             }
             objects::put_issuer(draft, release);
-            let keys = ["https", "ssl", "webapp", "fakeS3", "teamSettings", "accountPages"];
+            let keys = [
+                "https",
+                "ssl",
+                "webapp",
+                "fakeS3",
+                "teamSettings",
+                "accountPages",
+            ];
             let names: Vec<String> = keys
                 .iter()
                 .filter_map(|key| config.pointer(&format!("/config/dns/{key}"))?.as_str())
@@ -155,7 +164,9 @@ fn forbidden_by_caa(draft: &Draft<'_>, name: &str) -> bool {
     while let Some(one) = at {
         let records = names.get(one).map(|known| known.caa.clone());
         if let Some(records) = records.filter(|records| !records.is_empty()) {
-            return !records.iter().any(|record| record.contains("letsencrypt.org"));
+            return !records
+                .iter()
+                .any(|record| record.contains("letsencrypt.org"));
         }
         at = one.split_once('.').map(|(_, above)| above);
     }

@@ -35,7 +35,9 @@ impl Paper {
 
     /// The certificate in a secret.
     pub(crate) fn of(secret: &Value) -> Option<Self> {
-        let pem = STANDARD.decode(secret.pointer("/data/tls.crt")?.as_str()?).ok()?;
+        let pem = STANDARD
+            .decode(secret.pointer("/data/tls.crt")?.as_str()?)
+            .ok()?;
         let pem = String::from_utf8(pem).ok()?;
         let body = pem.lines().nth(1)?;
         serde_json::from_slice(&STANDARD.decode(body).ok()?).ok()
@@ -95,7 +97,13 @@ pub(super) fn put_issuer(draft: &mut Draft<'_>, release: &Release) {
 }
 
 /// A certificate of a release.
-pub(super) fn put_certificate(draft: &mut Draft<'_>, release: &Release, name: &str, secret: &str, names: &[String]) {
+pub(super) fn put_certificate(
+    draft: &mut Draft<'_>,
+    release: &Release,
+    name: &str,
+    secret: &str,
+    names: &[String],
+) {
     let json = json!({
         "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
         "metadata": {
@@ -132,12 +140,18 @@ pub(super) fn register(draft: &mut Draft<'_>) -> bool {
         return false;
     }
     if kube::get(draft, "Secret", MANAGER, ACCOUNT).is_none() {
-        let secret = STANDARD.encode(format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n", uid(draft, "account")));
-        kube::put(draft, json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-            "metadata": {"name": ACCOUNT, "namespace": MANAGER},
-            "data": {"tls.key": secret},
-        }));
+        let secret = STANDARD.encode(format!(
+            "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
+            uid(draft, "account")
+        ));
+        kube::put(
+            draft,
+            json!({
+                "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+                "metadata": {"name": ACCOUNT, "namespace": MANAGER},
+                "data": {"tls.key": secret},
+            }),
+        );
     }
     true
 }
@@ -145,7 +159,12 @@ pub(super) fn register(draft: &mut Draft<'_>) -> bool {
 /// The secret that a certificate names.
 fn secret_of(draft: &Draft<'_>, certificate: &Value) -> Option<Value> {
     let name = text(certificate, "/spec/secretName");
-    kube::get(draft, "Secret", text(certificate, "/metadata/namespace"), name)
+    kube::get(
+        draft,
+        "Secret",
+        text(certificate, "/metadata/namespace"),
+        name,
+    )
 }
 
 /// Whether a certificate's secret holds what it asks for, and for some time to come.
@@ -165,19 +184,31 @@ pub(super) fn valid_secret(draft: &Draft<'_>, certificate: &Value, names: &[Stri
 pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64) -> u64 {
     let issuer = kube::get(draft, "ClusterIssuer", "", ISSUER).unwrap_or_default();
     let test = text(&issuer, "/spec/acme/server").contains("staging");
-    let names = certificate.pointer("/spec/dnsNames").cloned().unwrap_or_default();
+    let names = certificate
+        .pointer("/spec/dnsNames")
+        .cloned()
+        .unwrap_or_default();
     let from_ms = draft.base().epoch_ms + at_ms;
     let paper = Paper {
         names: serde_json::from_value(names.clone()).unwrap_or_default(),
         issuer: match test {
-            true => "C = US, O = (STAGING) Let's Encrypt, CN = (STAGING) Riddling Rhubarb R12".to_owned(),
+            true => "C = US, O = (STAGING) Let's Encrypt, CN = (STAGING) Riddling Rhubarb R12"
+                .to_owned(),
             false => "C = US, O = Let's Encrypt, CN = R12".to_owned(),
         },
         not_before_ms: from_ms,
         not_after_ms: from_ms + VALID_MS,
     };
-    let key = format!("-----BEGIN EC PRIVATE KEY-----\n{}\n-----END EC PRIVATE KEY-----\n", uid(draft, "key"));
-    let shown: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let key = format!(
+        "-----BEGIN EC PRIVATE KEY-----\n{}\n-----END EC PRIVATE KEY-----\n",
+        uid(draft, "key")
+    );
+    let shown: Vec<&str> = names
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let json = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {
@@ -198,7 +229,10 @@ pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64)
 /// Names of request, order and challenges.
 fn chain_names(certificate: &str, number: u32) -> (String, String) {
     let request = format!("{certificate}-1");
-    let order = format!("{request}-{}", spread(&format!("{certificate} {number}"), 4_000_000_000));
+    let order = format!(
+        "{request}-{}",
+        spread(&format!("{certificate} {number}"), 4_000_000_000)
+    );
     (request, order)
 }
 
@@ -224,19 +258,36 @@ pub(super) fn put_chain(
     let name = text(certificate, "/metadata/name");
     let (request_name, order_name) = chain_names(name, number);
     let old = kube::get(draft, "CertificateRequest", "default", &request_name);
-    let made = old.as_ref().map(|old| text(old, "/metadata/creationTimestamp").to_owned());
+    let made = old
+        .as_ref()
+        .map(|old| text(old, "/metadata/creationTimestamp").to_owned());
     let made = made.unwrap_or_else(|| wall(draft, draft.now_ms()));
-    let mut request = owned("CertificateRequest", &request_name, ("Certificate", name), &made);
+    let mut request = owned(
+        "CertificateRequest",
+        &request_name,
+        ("Certificate", name),
+        &made,
+    );
     request["status"] = match end {
-        None => json!({"conditions": [condition("Ready", false, "Pending", &format!("Waiting on certificate issuance from order default/{order_name}: \"pending\""))]}),
+        None => {
+            json!({"conditions": [condition("Ready", false, "Pending", &format!("Waiting on certificate issuance from order default/{order_name}: \"pending\""))]})
+        }
         Some((state, why)) => json!({
             "conditions": [condition("Ready", false, "Failed", &format!("Failed to wait for order resource \"{order_name}\" to become ready: order is in \"{state}\" state: {why}"))],
             "failureTime": wall(draft, draft.now_ms()),
         }),
     };
     kube::put(draft, request);
-    let mut order = owned("Order", &order_name, ("CertificateRequest", &request_name), &made);
-    let authorizations: Vec<Value> = checks.iter().map(|check| json!({"identifier": check.name})).collect();
+    let mut order = owned(
+        "Order",
+        &order_name,
+        ("CertificateRequest", &request_name),
+        &made,
+    );
+    let authorizations: Vec<Value> = checks
+        .iter()
+        .map(|check| json!({"identifier": check.name}))
+        .collect();
     order["status"] = json!({"state": end.map_or("pending", |(state, _)| state)});
     if checks.is_empty() {
         order["status"]["reason"] = json!(end.map_or("", |(_, why)| why));
@@ -272,7 +323,10 @@ pub(super) fn finish_chain(draft: &mut Draft<'_>, name: &str) {
     }
     for (kind, status) in [
         ("Order", json!({"state": "valid"})),
-        ("CertificateRequest", json!({"conditions": [condition("Ready", true, "Issued", "Certificate fetched from issuer successfully")]})),
+        (
+            "CertificateRequest",
+            json!({"conditions": [condition("Ready", true, "Issued", "Certificate fetched from issuer successfully")]}),
+        ),
     ] {
         for key in draft.names::<KubeObject>(&format!("{kind}/default/{name}-1")) {
             if let Some(mut object) = draft.get::<KubeObject>(&key) {
@@ -285,21 +339,37 @@ pub(super) fn finish_chain(draft: &mut Draft<'_>, name: &str) {
 
 /// Whether somebody asked for another attempt.
 pub(super) fn triggered(certificate: &Value) -> bool {
-    let list = certificate.pointer("/status/conditions").and_then(Value::as_array);
-    list.into_iter().flatten().any(|one| {
-        text(one, "/type") == "Issuing" && text(one, "/status") == "True"
-    })
+    let list = certificate
+        .pointer("/status/conditions")
+        .and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .any(|one| text(one, "/type") == "Issuing" && text(one, "/status") == "True")
 }
 
 /// Writes what a certificate's own conditions say.
-pub(super) fn put_status(draft: &mut Draft<'_>, certificate: &Value, what: &str, failure: Option<(u32, u64)>) {
+pub(super) fn put_status(
+    draft: &mut Draft<'_>,
+    certificate: &Value,
+    what: &str,
+    failure: Option<(u32, u64)>,
+) {
     let name = text(certificate, "/metadata/name");
-    let key = kube::key("Certificate", text(certificate, "/metadata/namespace"), name);
+    let key = kube::key(
+        "Certificate",
+        text(certificate, "/metadata/namespace"),
+        name,
+    );
     let Some(mut object) = draft.get::<KubeObject>(&key) else {
         return;
     };
     let paper = secret_of(draft, certificate).and_then(|secret| Paper::of(&secret));
-    let missing = condition("Ready", false, "DoesNotExist", "Issuing certificate as Secret does not exist");
+    let missing = condition(
+        "Ready",
+        false,
+        "DoesNotExist",
+        "Issuing certificate as Secret does not exist",
+    );
     object.json["status"] = match (what, paper, failure) {
         ("Ready", Some(paper), _) => json!({
             "conditions": [condition("Ready", true, "Ready", "Certificate is up to date and has not expired")],
@@ -307,9 +377,12 @@ pub(super) fn put_status(draft: &mut Draft<'_>, certificate: &Value, what: &str,
             "renewalTime": utc(paper.not_after_ms.saturating_sub(RENEW_BEFORE_MS)), "revision": 1,
         }),
         (_, _, Some((failures, since_ms))) => {
-            let request = kube::get(draft, "CertificateRequest", "default", &format!("{name}-1")).unwrap_or_default();
+            let request = kube::get(draft, "CertificateRequest", "default", &format!("{name}-1"))
+                .unwrap_or_default();
             let why = text(&request, "/status/conditions/0/message");
-            let message = format!("The certificate request has failed to complete and will be retried: {why}");
+            let message = format!(
+                "The certificate request has failed to complete and will be retried: {why}"
+            );
             json!({
                 "conditions": [missing, condition("Issuing", false, "Failed", &message)],
                 "failedIssuanceAttempts": failures, "lastFailureTime": wall(draft, since_ms),
@@ -333,7 +406,12 @@ pub(crate) fn canonical(json: &Value) -> Option<Value> {
             fields.remove("status");
             json["metadata"]["uid"] = Value::Null;
         }
-        "Secret" if json.pointer("/metadata/annotations/cert-manager.io~1certificate-name").is_some() || text(&json, "/metadata/name") == ACCOUNT => {
+        "Secret"
+            if json
+                .pointer("/metadata/annotations/cert-manager.io~1certificate-name")
+                .is_some()
+                || text(&json, "/metadata/name") == ACCOUNT =>
+        {
             json["data"] = Value::Null;
         }
         _ => {}

@@ -86,7 +86,11 @@ fn solver(draft: &Draft<'_>) -> bool {
         let images = draft.get::<Inside>(&format!("{node}/images"));
         let images = images.map(|inside| inside.value).unwrap_or_default();
         let mut list = images.as_array().into_iter().flatten();
-        list.any(|image| image.as_str().is_some_and(|image| image.starts_with(SOLVER)))
+        list.any(|image| {
+            image
+                .as_str()
+                .is_some_and(|image| image.starts_with(SOLVER))
+        })
     };
     kube::nodes(draft).iter().all(has) || way::egress(draft)
 }
@@ -94,10 +98,17 @@ fn solver(draft: &Draft<'_>) -> bool {
 /// One self-check from cert-manager's pod; the error, and how long it took.
 pub(super) fn self_check(draft: &Draft<'_>, name: &str, nth: usize) -> Result<(), (String, u64)> {
     let url = format!("http://{name}/.well-known/acme-challenge/token");
-    let get = |err: &str| format!("failed to perform self check GET request '{url}': Get \"{url}\": {err}");
+    let get = |err: &str| {
+        format!("failed to perform self check GET request '{url}': Get \"{url}\": {err}")
+    };
     let (four, _) = super::lookup(draft, name);
     let Some(address) = four.first() else {
-        return Err((get(&format!("dial tcp: lookup {name} on 169.254.25.10:53: no such host")), 50));
+        return Err((
+            get(&format!(
+                "dial tcp: lookup {name} on 169.254.25.10:53: no such host"
+            )),
+            50,
+        ));
     };
     let facts = draft.get::<Facts>("").map(|facts| facts.address);
     if facts.as_ref() != Some(address) && Outside::of(draft).elsewhere.contains(address) {
@@ -110,7 +121,12 @@ pub(super) fn self_check(draft: &Draft<'_>, name: &str, nth: usize) -> Result<()
     match way::from_vm(draft, from, address, 80, nth) {
         Way::Arrives { .. } if solver(draft) => Ok(()),
         Way::Arrives { .. } => Err(("wrong status code '503', expected '200'".to_owned(), 30)),
-        Way::Refused => Err((get(&format!("dial tcp {address}:80: connect: connection refused")), 10)),
+        Way::Refused => Err((
+            get(&format!(
+                "dial tcp {address}:80: connect: connection refused"
+            )),
+            10,
+        )),
         Way::Lost => Err((
             get("context deadline exceeded (Client.Timeout exceeded while awaiting headers)"),
             SELF_CHECK_MS,
@@ -123,14 +139,20 @@ pub(super) fn authority(draft: &Draft<'_>, name: &str) -> Result<(), (String, St
     let refuse = |urn: &str, detail: String| Err((urn.to_owned(), detail));
     let (four, six) = super::lookup(draft, name);
     if super::forbidden_by_caa(draft, name) {
-        return refuse("403 urn:ietf:params:acme:error:caa", format!("CAA record for {name} prevents issuance"));
+        return refuse(
+            "403 urn:ietf:params:acme:error:caa",
+            format!("CAA record for {name} prevents issuance"),
+        );
     }
     let Some(address) = six.first().or(four.first()) else {
-        let detail = format!("DNS problem: NXDOMAIN looking up A for {name} - check that a DNS record exists for this domain");
+        let detail = format!(
+            "DNS problem: NXDOMAIN looking up A for {name} - check that a DNS record exists for this domain"
+        );
         return refuse("400 urn:ietf:params:acme:error:dns", detail);
     };
     let url = format!("http://{name}/.well-known/acme-challenge/token");
-    let timeout = format!("{address}: Fetching {url}: Timeout during connect (likely firewall problem)");
+    let timeout =
+        format!("{address}: Fetching {url}: Timeout during connect (likely firewall problem)");
     let outside = Outside::of(draft);
     if !six.is_empty() || !outside.open {
         return refuse("400 urn:ietf:params:acme:error:connection", timeout);
@@ -183,7 +205,9 @@ pub(super) fn order(draft: &Draft<'_>, names: &[String], test: bool) -> Result<(
     let until = issued.refused_until(&joined(names), draft.wall_ms());
     match until.filter(|_| !test) {
         Some(until_ms) => {
-            let at = crate::certs::utc(until_ms).replace('T', " ").replace('Z', " UTC");
+            let at = crate::certs::utc(until_ms)
+                .replace('T', " ")
+                .replace('Z', " UTC");
             Err(format!(
                 "Failed to create Order: 429 urn:ietf:params:acme:error:rateLimited: too many certificates ({SAME_NAMES_MAX}) already issued for this exact set of identifiers in the last 168h0m0s, retry after {at}"
             ))

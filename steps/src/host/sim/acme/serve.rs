@@ -25,7 +25,10 @@ pub(crate) fn served(draft: &mut Draft<'_>, name: &str) -> Served {
     super::advance(draft);
     let certificates = kube::raw(draft, "Certificate", None);
     let lists = |object: &&KubeObject| {
-        let names = object.json.pointer("/spec/dnsNames").and_then(Value::as_array);
+        let names = object
+            .json
+            .pointer("/spec/dnsNames")
+            .and_then(Value::as_array);
         let mut names = names.into_iter().flatten();
         names.any(|one| one.as_str() == Some(name))
     };
