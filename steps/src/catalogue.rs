@@ -41,13 +41,20 @@ fn build<K: Kind + DeserializeOwned>(
 /// Every kind, in order of name.
 pub const KINDS: &[Entry] = &[
     entry::<kinds::apt_packages::AptPackages>(),
+    entry::<kinds::certs::calling_checked::CallingChecked>(),
+    entry::<kinds::certs::cert_ready::CertReady>(),
+    entry::<kinds::certs::cert_restored::CertRestored>(),
+    entry::<kinds::certs::cert_saved::CertSaved>(),
     entry::<kinds::chart_values::ChartValues>(),
     entry::<kinds::cloudinit_seed::CloudinitSeed>(),
     entry::<kinds::command::Command>(),
     entry::<kinds::dirs::Dirs>(),
     entry::<kinds::file_block::FileBlock>(),
     entry::<kinds::file::File>(),
+    entry::<kinds::certs::hairpin_needed::HairpinNeeded>(),
+    entry::<kinds::certs::hairpin_rpfilter::HairpinRpfilter>(),
     entry::<kinds::host_groups::HostGroups>(),
+    entry::<kinds::certs::https_answers::HttpsAnswers>(),
     entry::<kinds::image_base::ImageBase>(),
     entry::<kinds::inventory::Inventory>(),
     entry::<kinds::libvirt_domain_running::LibvirtDomainRunning>(),
@@ -75,6 +82,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),
     entry::<kinds::sysctl::Sysctl>(),
     entry::<kinds::tool_image::ToolImage>(),
+    entry::<kinds::certs::turn_listens::TurnListens>(),
     entry::<kinds::vm_ready::VmReady>(),
 ];
 

@@ -106,7 +106,7 @@ pub(super) fn ended(machine: &Machine, name: &str) -> (Vec<Change>, Reply) {
     let Some(mut container) = machine.get::<Container>(name) else {
         return (Vec::new(), Reply::default());
     };
-    let mut draft = Draft::new(machine);
+    let mut draft = Draft::ending(machine);
     draft.del::<Container>(name);
     let reply = cmd::dispatch(&mut draft, &container.cmd)
         .unwrap_or_else(|error| Reply::fail(126, format!("{error}\n")));
@@ -140,7 +140,7 @@ pub(crate) fn stop(draft: &mut Draft<'_>, name: &str, code: i32) {
     if container.end.is_some() {
         return;
     }
-    let mut inner = Draft::new(draft.base());
+    let mut inner = Draft::ending(draft.base());
     inner.del::<Container>(name);
     // A program that is missing has no effect.
     let _ = cmd::dispatch(&mut inner, &container.cmd);
@@ -165,7 +165,7 @@ pub(crate) fn stop(draft: &mut Draft<'_>, name: &str, code: i32) {
 
 /// What a running container will have said when it has ended by itself.
 pub(crate) fn foresee(draft: &Draft<'_>, name: &str, container: &Container) -> Output {
-    let mut scratch = Draft::new(draft.base());
+    let mut scratch = Draft::ending(draft.base());
     scratch.del::<Container>(name);
     let reply = cmd::dispatch(&mut scratch, &container.cmd);
     reply.map_or_else(

@@ -206,7 +206,7 @@ impl SimHost {
                     .foresee(command)
                     .map_or((1, Vec::new()), |(reply, begun)| (reply.took_ms, begun));
                 if !matches!(fault, Some(Action::Fail { .. })) {
-                    draft.take(begun);
+                    draft.absorb(begun);
                 }
                 let took_ms = match &fault {
                     Some(Action::Hang) => FOR_EVER_MS,

@@ -130,11 +130,6 @@ impl<'a> Draft<'a> {
         self.begun
     }
 
-    /// Takes over changes of another draft of the same state.
-    pub(crate) fn take(&mut self, changes: Vec<Change>) {
-        self.changes.extend(changes);
-    }
-
     /// The state without the changes in the making.
     pub(crate) fn base(&self) -> &'a Machine {
         self.base

@@ -217,7 +217,7 @@ pub(crate) fn addresses(draft: &Draft<'_>) -> Vec<String> {
 }
 
 /// Name of the node with that address.
-fn node_at(draft: &Draft<'_>, address: &str) -> Option<String> {
+pub(crate) fn node_at(draft: &Draft<'_>, address: &str) -> Option<String> {
     let nodes = kube::raw(draft, "Node", None);
     let found = nodes.iter().find(|node| {
         let addresses = node

@@ -11,7 +11,8 @@ const NEAR_MS: u64 = 5;
 /// A handshake.
 const TLS_MS: u64 = 30;
 
-const WITH_VALUE: [&str; 12] = [
+const WITH_VALUE: [&str; 13] = [
+    "--noproxy",
     "-o",
     "--output",
     "-m",
@@ -33,6 +34,8 @@ struct Transfers {
     count: usize,
     patience_ms: u64,
     format: String,
+    /// Whether the first failure is the last transfer.
+    fail_early: bool,
 }
 
 /// Reads a call that only asks whether a web server answers at an IPv4 address; `None` for others.
@@ -61,6 +64,7 @@ fn transfers(args: &[&str]) -> Option<Transfers> {
         port,
         count: count.unwrap_or(1).min(64),
         patience_ms: patience_ms.unwrap_or(127) * 1_000,
+        fail_early: flags.iter().any(|(flag, _)| *flag == "--fail-early"),
         format: option(&flags, &["-w", "--write-out"])
             .unwrap_or_default()
             .replace("\\n", "\n"),
@@ -83,6 +87,9 @@ impl Transfers {
             all.stdout.extend_from_slice(line.as_bytes());
             all.code = code;
             all.took_ms += took_ms;
+            if code != 0 && self.fail_early {
+                break;
+            }
         }
         all
     }
@@ -147,4 +154,17 @@ pub(super) fn openssl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         issuer = paper.issuer
     ))
     .took(TLS_MS)
+}
+
+/// `ss` on a VM: what its pods listen on.
+pub(super) fn sockets(draft: &Draft<'_>, vm: &str) -> Reply {
+    let nodes = way::addresses(draft);
+    let own = nodes.iter().find(|address| way::node_at(draft, address).as_deref() == Some(vm));
+    let mut text = "tcp   LISTEN 0      128          0.0.0.0:22        0.0.0.0:*\n".to_owned();
+    if let Some(address) = own.filter(|_| way::runs_on(draft, "coturn", vm)) {
+        for (protocol, state) in [("udp", "UNCONN"), ("tcp", "LISTEN")] {
+            text += &format!("{protocol:<5} {state} 0      128    {address}:3478        0.0.0.0:*\n");
+        }
+    }
+    Reply::ok(text)
 }
