@@ -17,4 +17,4 @@ pub use settings::{
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
-pub use staging::{PACKAGES, StagingError, vm_env, wiab_staging};
+pub use staging::{NAMES, PACKAGES, PREFLIGHT, StagingError, vm_env, wiab_staging};

@@ -40,7 +40,9 @@ impl Staging<'_> {
                 packages: names,
                 keep: host.keep_packages,
             };
-            self.plan.add("host.packages", &[forward], &packages)
+            let packages = self.plan.add("host.packages", &[forward], &packages);
+            self.names_again(&packages);
+            packages
         });
         if !host.groups.is_empty() {
             let groups = HostGroups {

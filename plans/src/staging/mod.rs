@@ -2,6 +2,7 @@
 
 mod host;
 mod inventory;
+mod preflight;
 mod traffic;
 mod vms;
 
@@ -20,6 +21,8 @@ use crate::check::Problem;
 use crate::machines::Machine;
 use crate::settings::{PlanName, Settings};
 use crate::site;
+
+pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
 /// is left out on purpose: it would start a second name server on port 53.
@@ -62,7 +65,9 @@ pub fn wiab_staging(settings: &Settings) -> Result<Plan, StagingError> {
     for step in &settings.steps {
         plan.push(site::spec(step)?);
     }
-    Ok(plan.finish()?)
+    let mut plan = plan.finish()?;
+    preflight::before_all(&mut plan);
+    Ok(plan)
 }
 
 /// The lines of `.vm-env`.
@@ -133,6 +138,7 @@ impl<'a> Staging<'a> {
     }
 
     fn build(mut self) -> PlanBuilder {
+        self.preflight();
         let ground = self.ground();
         let mut ready = Vec::new();
         for (index, machine) in self.machines.clone().iter().enumerate() {

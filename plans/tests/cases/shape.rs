@@ -53,6 +53,7 @@ fn the_plan_has_these_steps() {
     let found: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
     let mut wanted: BTreeSet<String> = [
         "host.dirs",
+        "host.dns",
         "host.groups",
         "host.ip-forward",
         "host.packages",
@@ -65,6 +66,15 @@ fn the_plan_has_these_steps() {
         "inv.write",
         "net.default-removed",
         "net.wirebox",
+        "pre.apt",
+        "pre.artifact-url",
+        "pre.clock",
+        "pre.dns",
+        "pre.firewall",
+        "pre.inputs",
+        "pre.net",
+        "pre.os",
+        "pre.resources",
         "sec.generate",
         "ssh.key",
         "ssh.known-hosts",

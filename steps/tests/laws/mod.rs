@@ -5,6 +5,7 @@ mod chart_values;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -47,6 +48,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -76,7 +82,14 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "files",
+            "host",
+            "network",
+            "preflight",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }

@@ -33,8 +33,6 @@ pub(crate) struct Surroundings {
     pub(crate) statuses: BTreeMap<String, u16>,
     /// Routes of others: destination, device.
     pub(crate) routes: Vec<(String, String)>,
-    /// Sockets of others.
-    pub(crate) listeners: Vec<Listener>,
     /// Names that do not simply point here.
     pub(crate) names: BTreeMap<String, Name>,
     /// Name servers that do not answer.
@@ -59,7 +57,6 @@ impl Default for Surroundings {
             filesystems: Vec::new(),
             statuses: BTreeMap::new(),
             routes: Vec::new(),
-            listeners: Vec::new(),
             names: BTreeMap::new(),
             deaf: Vec::new(),
             upgrades: Vec::new(),
@@ -83,15 +80,6 @@ pub(crate) struct Filesystem {
     pub(crate) source: String,
     pub(crate) kind: String,
     pub(crate) avail_bytes: u64,
-}
-
-/// A socket that listens: `tcp` or `udp`, `0.0.0.0:80`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Listener {
-    pub(crate) protocol: String,
-    pub(crate) local: String,
-    /// Empty for sockets of the kernel.
-    pub(crate) process: String,
 }
 
 /// What the DNS says of a name.

@@ -3,7 +3,7 @@
 use super::entity::Facts;
 use super::entity::Package;
 use super::state::Machine;
-use super::surroundings::{Filesystem, Holder, Listener, Name, Surroundings};
+use super::surroundings::{Filesystem, Holder, Name, Surroundings};
 
 fn texts(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
@@ -47,18 +47,6 @@ impl Machine {
         self.with_facts(|facts| {
             address.clone_into(&mut facts.address);
             gateway.clone_into(&mut facts.gateway);
-        })
-    }
-
-    /// The same with somebody's socket: `tcp`, `0.0.0.0:80`, `nginx`.
-    #[must_use]
-    pub fn with_listener(self, protocol: &str, local: &str, process: &str) -> Self {
-        self.around(|around| {
-            around.listeners.push(Listener {
-                protocol: protocol.to_owned(),
-                local: local.to_owned(),
-                process: process.to_owned(),
-            });
         })
     }
 
@@ -137,7 +125,10 @@ impl Machine {
     /// The same with sshd on another port, over which the operator is logged in.
     #[must_use]
     pub fn with_ssh_port(self, port: u16) -> Self {
-        self.around(|around| around.ssh_port = port)
+        self.without_socket("tcp 0.0.0.0:22 sshd")
+            .without_socket("tcp [::]:22 sshd")
+            .with_socket(&format!("tcp 0.0.0.0:{port} sshd"))
+            .around(|around| around.ssh_port = port)
     }
 
     /// The same with a file system of its own: where, from what (`/dev/vdb`, `nas:/home`), of which kind, with how many
@@ -163,7 +154,9 @@ impl Machine {
     /// The same with a web server that answers that for an address.
     #[must_use]
     pub fn with_http_status(self, url: &str, status: u16) -> Self {
-        self.around(|around| drop(around.statuses.insert(url.to_owned(), status)))
+        self.around(|around| {
+            around.statuses.insert(url.to_owned(), status);
+        })
     }
 
     /// The same with newer versions of packages in the archive.

@@ -1,10 +1,9 @@
-//! Looking around: names, sockets, clock, firewall, file systems, access lists.
+//! Looking around: names, clock, firewall, file systems, access lists.
 
-use super::super::entity::{Facts, Network, Package, Unit};
+use super::super::entity::{Facts, Package};
 use super::super::files::{self, NO_ENTRY};
 use super::super::state::Draft;
-use super::super::surroundings::{Listener, Name, Surroundings};
-use super::network::bridge_and_address;
+use super::super::surroundings::{Name, Surroundings};
 use super::{Call, QUICK_MS, Reply, option, options};
 
 /// What a question to a name server takes.
@@ -16,7 +15,6 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     match call.program {
         "dig" => dig(draft, call),
         "host" => host(draft, call),
-        "ss" => ss(draft, call).took(QUICK_MS),
         "df" => df(draft, call).took(QUICK_MS),
         "sudo" => sudo(draft, call).took(QUICK_MS),
         "ufw" => ufw(draft, call).took(QUICK_MS),
@@ -135,65 +133,6 @@ fn host(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
         .took(QUERY_MS);
     }
     Reply::ok(text).took(QUERY_MS)
-}
-
-fn listener(protocol: &str, local: &str, process: &str) -> Listener {
-    Listener {
-        protocol: protocol.to_owned(),
-        local: local.to_owned(),
-        process: process.to_owned(),
-    }
-}
-
-fn listeners(draft: &Draft<'_>) -> Vec<Listener> {
-    let around = Surroundings::of(draft);
-    let unit = |name: &str| draft.get::<Unit>(name).is_some_and(|unit| unit.active);
-    let mut all = Vec::new();
-    if unit("ssh") {
-        let local = format!("0.0.0.0:{}", around.ssh_port);
-        all.push(listener("tcp", &local, "sshd"));
-    }
-    for (name, local, process) in [
-        ("systemd-resolved", "127.0.0.53%lo:53", "systemd-resolve"),
-        ("dnsmasq", "0.0.0.0:53", "dnsmasq"),
-    ] {
-        if unit(name) {
-            all.push(listener("udp", local, process));
-            all.push(listener("tcp", local, process));
-        }
-    }
-    for (_, network) in draft.list::<Network>() {
-        if let (true, Some((bridge, address, _))) = (network.active, bridge_and_address(&network)) {
-            let local = format!("{address}:53");
-            all.push(listener("udp", &local, "dnsmasq"));
-            all.push(listener("tcp", &local, "dnsmasq"));
-            let local = format!("0.0.0.0%{bridge}:67");
-            all.push(listener("udp", &local, "dnsmasq"));
-        }
-    }
-    all.extend(around.listeners);
-    all
-}
-
-/// `ss -H -l -n -t -u -p`; only root sees whose the sockets are.
-fn ss(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
-    let mut text = String::new();
-    for (index, socket) in listeners(draft).iter().enumerate() {
-        let state = match socket.protocol.as_str() {
-            "tcp" => "LISTEN",
-            _ => "UNCONN",
-        };
-        let whose = if call.root && !socket.process.is_empty() {
-            format!("users:((\"{}\",pid={},fd=3))", socket.process, 800 + index)
-        } else {
-            String::new()
-        };
-        text += &format!(
-            "{:<5} {state:<6} 0      128    {:>25} {:>18} {whose}\n",
-            socket.protocol, socket.local, "0.0.0.0:*"
-        );
-    }
-    Reply::ok(text)
 }
 
 /// `df -B1 --output=source,target,fstype,avail PATH`

@@ -187,7 +187,7 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
             coreutils::read
         }
         "touch" | "rm" | "rmdir" | "mkdir" | "chmod" | "chown" | "mv" | "tee" => coreutils::change,
-        "df" | "printenv" | "ss" | "timedatectl" => ask::run,
+        "df" | "printenv" | "timedatectl" => ask::run,
         "cp" | "install" | "ln" => copy::run,
         "id" | "getent" | "usermod" | "gpasswd" | "groups" => users::run,
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
