@@ -33,6 +33,11 @@ async fn obey(group: &str) {
 }
 
 #[tokio::test]
+async fn certificates_obey_the_laws() {
+    obey("certs").await;
+}
+
+#[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
 }
@@ -82,6 +87,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
+            "certs",
             "files",
             "host",
             "network",

@@ -8,7 +8,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::super::tool::Toolbox;
-use super::super::{Act, bound};
+use super::super::{Act, bound, only_looked};
 use super::KubeNode;
 use crate::certs::{NAMESPACE, parse_utc};
 use crate::host::shell::Shell;
@@ -191,7 +191,10 @@ impl Act for CallingChecked {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        self.look(sh).await?
+        self.look(sh)
+            .await
+            .and_then(|found| found)
+            .map_err(only_looked)
     }
 
     async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {

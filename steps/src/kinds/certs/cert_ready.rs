@@ -9,7 +9,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::{Step, Tick};
 
 use super::super::tool::Toolbox;
-use super::super::{Act, bound};
+use super::super::{Act, bound, only_looked};
 use crate::certs::{Cause, Diagnosis, ISSUER, Look, NAMESPACE, classify, look, parse_utc, utc};
 use crate::host::Host;
 use crate::host::shell::Shell;
@@ -227,7 +227,8 @@ impl Act for CertReady {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        Waiting::new(self, sh).wait().await
+        // Asking for another attempt is no state that anybody could restore.
+        Waiting::new(self, sh).wait().await.map_err(only_looked)
     }
 
     async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {

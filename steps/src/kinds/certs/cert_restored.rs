@@ -9,7 +9,7 @@ use wiab_engine::ports::Step;
 
 use super::super::tool::Toolbox;
 use super::super::{Act, bound};
-use super::kept::{Kept, PLACES, place};
+use super::kept::{Kept, PLACES, complaint, place};
 use crate::certs::utc;
 use crate::host::Host;
 use crate::host::shell::Shell;
@@ -71,6 +71,9 @@ impl CertRestored {
             let Some(output) = sh.probe(&self.toolbox.kubectl(&argv)?).await? else {
                 return Ok(Vec::new());
             };
+            if !output.ok() {
+                return Err(complaint(&output));
+            }
             let text = output.text();
             let there: Vec<&str> = text
                 .lines()
@@ -139,7 +142,10 @@ impl Act for CertRestored {
             return Ok(Probe::Absent);
         }
         let receipt = Self::receipt(&kept);
-        let absent = self.absent(sh).await?;
+        // A cluster that does not answer has nothing yet.
+        let Ok(absent) = self.absent(sh).await else {
+            return Ok(Probe::Absent);
+        };
         let count = kept.secrets.len();
         let missing = Self::missing(kept, &absent).len();
         Ok(match missing {

@@ -9,7 +9,7 @@ use wiab_engine::ports::{Step, Tick};
 
 use super::super::login::Login;
 use super::super::nft_hairpin::NftHairpin;
-use super::super::{Act, bound};
+use super::super::{Act, bound, only_looked};
 use super::{KubeNode, Reached, is_ssh, on_host, reached, try_web};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host};
@@ -184,6 +184,31 @@ impl HairpinNeeded {
     }
 }
 
+impl HairpinNeeded {
+    /// Looks until all is well, or for too long.
+    async fn measure(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
+        let clock = &sh.cx.clock;
+        let deadline_ms = clock.mono_ms().saturating_add(self.deadline_ms);
+        loop {
+            let waiting = match self.look(sh).await? {
+                Look::Measured(receipt) => return Ok(receipt),
+                Look::Broken(failure) => return Err(failure),
+                Look::Waiting(waiting) => waiting,
+            };
+            sh.cx.progress.tick(Tick::Stage(waiting.clone()));
+            if clock.mono_ms() >= deadline_ms {
+                return Err(Failure::clean(format!(
+                    "{waiting} after {} s",
+                    self.deadline_ms / 1_000
+                ))
+                .hint("look at the pods of the release ingress-nginx-controller (step helm.ingress-nginx-controller), then `wiab apply --resume`")
+                .code("hairpin.no-ingress"));
+            }
+            clock.sleep(POLL_MS).await;
+        }
+    }
+}
+
 impl Kind for HairpinNeeded {
     const NAME: &'static str = "hairpin.needed/1";
     const ABOUT: About = About {
@@ -237,25 +262,7 @@ impl Act for HairpinNeeded {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline_ms = clock.mono_ms().saturating_add(self.deadline_ms);
-        loop {
-            let waiting = match self.look(sh).await? {
-                Look::Measured(receipt) => return Ok(receipt),
-                Look::Broken(failure) => return Err(failure),
-                Look::Waiting(waiting) => waiting,
-            };
-            sh.cx.progress.tick(Tick::Stage(waiting.clone()));
-            if clock.mono_ms() >= deadline_ms {
-                return Err(Failure::clean(format!(
-                    "{waiting} after {} s",
-                    self.deadline_ms / 1_000
-                ))
-                .hint("look at the pods of the release ingress-nginx-controller (step helm.ingress-nginx-controller), then `wiab apply --resume`")
-                .code("hairpin.no-ingress"));
-            }
-            clock.sleep(POLL_MS).await;
-        }
+        self.measure(sh).await.map_err(only_looked)
     }
 
     async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::super::login::Login;
-use super::super::{Act, bound};
+use super::super::{Act, bound, only_looked};
 use super::{KubeNode, Reached, is_ssh, reached, try_web};
 use crate::certs::parse_openssl;
 use crate::host::shell::Shell;
@@ -176,6 +176,21 @@ impl HttpsAnswers {
     }
 }
 
+impl HttpsAnswers {
+    /// Looks until all is well, or for too long.
+    async fn wait(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
+        let clock = &sh.cx.clock;
+        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
+        loop {
+            match self.look(sh).await? {
+                Ok(receipt) => return Ok(receipt),
+                Err(failure) if clock.mono_ms() >= deadline_ms => return Err(failure),
+                Err(_) => clock.sleep(POLL_MS).await,
+            }
+        }
+    }
+}
+
 impl Kind for HttpsAnswers {
     const NAME: &'static str = "https.answers/1";
     const ABOUT: About = About {
@@ -229,15 +244,7 @@ impl Act for HttpsAnswers {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
-        loop {
-            match self.look(sh).await? {
-                Ok(receipt) => return Ok(receipt),
-                Err(failure) if clock.mono_ms() >= deadline_ms => return Err(failure),
-                Err(_) => clock.sleep(POLL_MS).await,
-            }
-        }
+        self.wait(sh).await.map_err(only_looked)
     }
 
     async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::super::tool::Toolbox;
 use crate::certs::{MANAGER_NAMESPACE, NAMESPACE};
+use crate::host::Output;
 use crate::host::shell::Shell;
 
 /// The secrets that hold certificates.
@@ -84,7 +85,14 @@ fn plain(secret: &Value) -> Value {
     })
 }
 
-/// The secrets that are in the cluster; none where it does not answer.
+/// What kubectl complains about.
+pub(super) fn complaint(output: &Output) -> Failure {
+    let said = output.error_text();
+    let last = said.lines().next_back().unwrap_or("kubectl gave no reason");
+    Failure::dirty(format!("the cluster does not tell its secrets: {last}")).retry()
+}
+
+/// The secrets that are in the cluster.
 pub(super) async fn live(sh: Shell<'_>, toolbox: &Toolbox) -> Result<Vec<Value>, Failure> {
     let mut all = Vec::new();
     for (namespace, names) in PLACES {
@@ -101,6 +109,9 @@ pub(super) async fn live(sh: Shell<'_>, toolbox: &Toolbox) -> Result<Vec<Value>,
         let Some(output) = sh.secret(&toolbox.kubectl(&argv)?).await? else {
             return Ok(Vec::new());
         };
+        if !output.ok() {
+            return Err(complaint(&output));
+        }
         let bytes = Zeroizing::new(output.stdout);
         let Ok(found) = serde_json::from_slice::<Value>(&bytes) else {
             continue;

@@ -7,7 +7,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::super::login::Login;
-use super::super::{Act, bound};
+use super::super::{Act, bound, only_looked};
 use super::{KubeNode, is_ssh};
 use crate::host::Host;
 use crate::host::shell::Shell;
@@ -75,6 +75,25 @@ impl TurnListens {
     }
 }
 
+impl TurnListens {
+    /// Looks until all is well, or for too long.
+    async fn wait(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
+        let clock = &sh.cx.clock;
+        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
+        loop {
+            match self.look(sh).await? {
+                Ok(receipt) => return Ok(receipt),
+                Err(why) if clock.mono_ms() >= deadline_ms => {
+                    return Err(Failure::clean(format!("{}: {why}", self.node.name))
+                        .hint("`wiab apply` looks at the TURN server again (step helm.coturn)")
+                        .code("turn.silent"));
+                }
+                Err(_) => clock.sleep(POLL_MS).await,
+            }
+        }
+    }
+}
+
 impl Kind for TurnListens {
     const NAME: &'static str = "turn.listens/1";
     const ABOUT: About = About {
@@ -123,19 +142,7 @@ impl Act for TurnListens {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
-        loop {
-            match self.look(sh).await? {
-                Ok(receipt) => return Ok(receipt),
-                Err(why) if clock.mono_ms() >= deadline_ms => {
-                    return Err(Failure::clean(format!("{}: {why}", self.node.name))
-                        .hint("`wiab apply` looks at the TURN server again (step helm.coturn)")
-                        .code("turn.silent"));
-                }
-                Err(_) => clock.sleep(POLL_MS).await,
-            }
-        }
+        self.wait(sh).await.map_err(only_looked)
     }
 
     async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {

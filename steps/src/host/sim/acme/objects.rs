@@ -9,7 +9,7 @@ use super::super::cmd::{spread, uuid_of};
 use super::super::entity::KubeObject;
 use super::super::kube::release::Release;
 use super::super::kube::{self, objects::OWNER, text};
-use super::super::state::Draft;
+use super::super::state::{Draft, Machine};
 use super::{ACCOUNT, Check, ISSUER, MANAGER, outside};
 use crate::certs::utc;
 
@@ -397,22 +397,32 @@ pub(super) fn put_status(
 }
 
 /// What counts of such an object when machines are compared; `None` for what comes and goes by itself.
-pub(crate) fn canonical(json: &Value) -> Option<Value> {
+pub(crate) fn canonical(machine: &Machine, json: &Value) -> Option<Value> {
     let mut json = json.clone();
-    match text(&json, "/kind") {
+    let (kind, name) = (
+        text(&json, "/kind").to_owned(),
+        text(&json, "/metadata/name").to_owned(),
+    );
+    match kind.as_str() {
         "CertificateRequest" | "Order" | "Challenge" => return None,
         "Certificate" | "ClusterIssuer" => {
-            let fields = json.as_object_mut()?;
-            fields.remove("status");
+            json.as_object_mut()?.remove("status");
             json["metadata"]["uid"] = Value::Null;
         }
-        "Secret"
-            if json
-                .pointer("/metadata/annotations/cert-manager.io~1certificate-name")
-                .is_some()
-                || text(&json, "/metadata/name") == ACCOUNT =>
-        {
-            json["data"] = Value::Null;
+        "Secret" if name == ACCOUNT => {
+            let issuer = kube::key("ClusterIssuer", "", ISSUER);
+            return machine.get::<KubeObject>(&issuer).is_none().then_some(json);
+        }
+        "Secret" => {
+            let certificate =
+                json.pointer("/metadata/annotations/cert-manager.io~1certificate-name");
+            let certificate = certificate.and_then(Value::as_str).unwrap_or_default();
+            let key = kube::key(
+                "Certificate",
+                text(&json, "/metadata/namespace"),
+                certificate,
+            );
+            return machine.get::<KubeObject>(&key).is_none().then_some(json);
         }
         _ => {}
     }

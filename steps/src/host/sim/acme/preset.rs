@@ -3,9 +3,19 @@
 use serde_json::json;
 
 use super::super::entity::{Inside, KubeObject};
-use super::super::kube;
-use super::super::state::Machine;
-use super::{Issued, Outside, outside};
+use super::super::kube::{self, release::Release};
+use super::super::state::{Draft, Machine};
+use super::{Issued, MANAGER, Outside, outside};
+
+/// The pods of a release.
+fn pods(draft: &Draft<'_>, release: &Release) -> Vec<(String, KubeObject)> {
+    let all = draft.list::<KubeObject>();
+    let own = all.into_iter().filter(|(name, object)| {
+        name.starts_with("Pod/")
+            && kube::text(&object.json, "/metadata/labels/release") == release.name
+    });
+    own.collect()
+}
 
 impl Machine {
     fn beyond(mut self, change: impl FnOnce(&mut Outside)) -> Self {
@@ -54,6 +64,19 @@ impl Machine {
         self
     }
 
+    /// The same with exactly these images on a node.
+    #[must_use]
+    pub fn with_node_images(mut self, node: &str, images: &[&str]) -> Self {
+        let value = json!(images);
+        self.put(&format!("{node}/images"), &Inside { value });
+        self
+    }
+
+    /// Virtual milliseconds since the machine's birth.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     /// The same with images on a node, besides those that it has.
     #[must_use]
     pub fn with_node_image(mut self, node: &str, image: &str) -> Self {
@@ -65,6 +88,40 @@ impl Machine {
             list.push(json!(image));
         }
         self.put(&key, &Inside { value: images });
+        self
+    }
+
+    /// The same with a release of that chart, installed with those values long ago.
+    #[must_use]
+    pub fn with_chart(mut self, chart: &str, config: serde_json::Value) -> Self {
+        let namespace = if chart == "cert-manager" {
+            MANAGER
+        } else {
+            "default"
+        };
+        let version = "5.23.0";
+        self.edit(|draft| {
+            let release = Release {
+                name: chart.to_owned(),
+                namespace: namespace.to_owned(),
+                revision: 1,
+                status: "deployed".to_owned(),
+                description: "Install complete".to_owned(),
+                chart: chart.to_owned(),
+                version: version.to_owned(),
+                app_version: version.to_owned(),
+                images: kube::objects::images(chart, version, &[], &config),
+                config,
+                begun_ms: 0,
+            };
+            release.put(draft);
+            kube::objects::set(draft, &release, 0);
+            for (_, mut pod) in pods(draft, &release) {
+                pod.ready_ms = Some(0);
+                kube::put_ready(draft, pod.json, pod.ready_ms);
+            }
+            kube::after::installed(draft, &release);
+        });
         self
     }
 
@@ -86,5 +143,12 @@ impl Machine {
     pub fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<serde_json::Value> {
         let key = kube::key(kind, namespace, name);
         self.get::<KubeObject>(&key).map(|object| object.json)
+    }
+
+    /// Names of the cluster's objects that begin so: `Pod/default/brig`.
+    pub fn objects(&self, prefix: &str) -> Vec<String> {
+        let names = Draft::new(self).names::<KubeObject>(prefix);
+        let names = names.iter().filter_map(|key| key.rsplit('/').next());
+        names.map(str::to_owned).collect()
     }
 }

@@ -159,11 +159,14 @@ pub(super) fn openssl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
 /// `ss` on a VM: what its pods listen on.
 pub(super) fn sockets(draft: &Draft<'_>, vm: &str) -> Reply {
     let nodes = way::addresses(draft);
-    let own = nodes.iter().find(|address| way::node_at(draft, address).as_deref() == Some(vm));
+    let own = nodes
+        .iter()
+        .find(|address| way::node_at(draft, address).as_deref() == Some(vm));
     let mut text = "tcp   LISTEN 0      128          0.0.0.0:22        0.0.0.0:*\n".to_owned();
     if let Some(address) = own.filter(|_| way::runs_on(draft, "coturn", vm)) {
         for (protocol, state) in [("udp", "UNCONN"), ("tcp", "LISTEN")] {
-            text += &format!("{protocol:<5} {state} 0      128    {address}:3478        0.0.0.0:*\n");
+            text +=
+                &format!("{protocol:<5} {state} 0      128    {address}:3478        0.0.0.0:*\n");
         }
     }
     Reply::ok(text)

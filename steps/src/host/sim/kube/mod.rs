@@ -143,7 +143,7 @@ pub(crate) fn canonical(machine: &Machine, name: &str) -> Option<(String, Value)
     let key = format!("{}:{name}", KubeObject::KIND);
     match Release::of(&object.json) {
         None => {
-            let json = super::acme::canonical(&object.json)?;
+            let json = super::acme::canonical(machine, &object.json)?;
             Some((key, serde_json::json!({"json": json, "ready": ready})))
         }
         Some(release) => {

@@ -1,0 +1,5 @@
+//! Certificates: the way of the self-check, known failures and their remedies, what is kept.
+
+mod failures;
+mod way;
+pub(crate) mod world;
