@@ -2,6 +2,7 @@
 
 mod canary;
 mod chart_values;
+mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
@@ -40,6 +41,11 @@ async fn certificates_obey_the_laws() {
 #[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
+}
+
+#[tokio::test]
+async fn the_cluster_obeys_the_laws() {
+    obey("cluster").await;
 }
 
 #[tokio::test]
@@ -88,6 +94,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
         groups,
         BTreeSet::from([
             "certs",
+            "cluster",
             "files",
             "host",
             "network",

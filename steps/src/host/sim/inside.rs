@@ -22,7 +22,7 @@ pub(crate) enum Entry {
     Gone,
 }
 
-/// A unit inside a VM. One without `[Install]` cannot be enabled: it does not come back after a restart.
+/// A unit inside a VM. One without `[Install]` cannot be enabled, only wanted by another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GuestUnit {
     pub(crate) active: bool,
@@ -41,17 +41,20 @@ impl GuestUnit {
 }
 
 const SOURCES: &str = "deb http://archive.ubuntu.com/ubuntu jammy main restricted universe\n";
-const DIRS: [&str; 17] = [
+const DIRS: [&str; 23] = [
     "/",
     "/etc",
     "/etc/apt",
     "/etc/apt/sources.list.d",
     "/etc/default",
     "/etc/systemd",
+    "/etc/sudoers.d",
     "/etc/systemd/system",
+    "/etc/systemd/system/multi-user.target.wants",
     "/home",
     "/mnt",
     "/opt",
+    "/root",
     "/run",
     "/tmp",
     "/usr/local/bin",
@@ -59,6 +62,9 @@ const DIRS: [&str; 17] = [
     "/var/backups",
     "/var/lib",
     "/var/log",
+    "/var/spool",
+    "/var/spool/cron/crontabs",
+    "/var/tmp",
 ];
 const PACKAGES: [&str; 7] = [
     "curl",
@@ -78,13 +84,21 @@ fn base_file(vm: &str, path: &str) -> Option<Entry> {
     let text = match path {
         "/etc/apt/sources.list" => SOURCES.to_owned(),
         "/etc/hostname" => format!("{vm}\n"),
+        "/etc/fstab" => "LABEL=cloudimg-rootfs / ext4 discard,errors=remount-ro 0 1\n".to_owned(),
         "/etc/hosts" => format!("127.0.1.1 {vm}.local {vm}\n127.0.0.1 localhost\n"),
+        "/etc/sysctl.conf" => "# see /etc/sysctl.d/\n".to_owned(),
         _ => return None,
     };
     Some(Entry::Text(text))
 }
 
-const BASE_FILES: [&str; 3] = ["/etc/apt/sources.list", "/etc/hostname", "/etc/hosts"];
+const BASE_FILES: [&str; 5] = [
+    "/etc/apt/sources.list",
+    "/etc/fstab",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/sysctl.conf",
+];
 
 fn key(vm: &str, what: &str) -> String {
     format!("{vm}/{what}")
@@ -185,12 +199,24 @@ pub(crate) fn below(draft: &Draft<'_>, vm: &str, dir: &str) -> Vec<String> {
     paths
 }
 
-/// Removes a file, or a directory with everything below it.
+/// Removes a file, or a directory with everything below it. A unit goes with its file.
 pub(crate) fn remove(draft: &mut Draft<'_>, vm: &str, path: &str) {
     for inner in below(draft, vm, path) {
         set(draft, vm, &inner, &Entry::Gone);
     }
     set(draft, vm, path, &Entry::Gone);
+    let unit = path.strip_prefix("/etc/systemd/system/");
+    if let Some(unit) = unit.filter(|unit| !unit.contains('/')) {
+        let name = unit.trim_end_matches(".service");
+        for instance in under(draft, vm, "unit/") {
+            let template = name
+                .strip_suffix('@')
+                .is_some_and(|start| instance.starts_with(&format!("{start}@")));
+            if instance == name || template {
+                put_unit(draft, vm, &instance, None);
+            }
+        }
+    }
 }
 
 /// A unit of a VM, without `.service`.
@@ -242,7 +268,7 @@ pub(crate) fn put_package(draft: &mut Draft<'_>, vm: &str, name: &str, installed
 pub(crate) fn boot(draft: &mut Draft<'_>, vm: &str, seed: Option<&Seed>) {
     for name in under(draft, vm, "unit/") {
         if let Some(mut old) = unit(draft, vm, &name) {
-            old.active = old.enabled && !old.fixed;
+            old.active = old.enabled;
             put_unit(draft, vm, &name, Some(old));
         }
     }

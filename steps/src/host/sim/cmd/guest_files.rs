@@ -179,9 +179,13 @@ fn list(draft: &Draft<'_>, inner: &Inner<'_>, paths: &[&str]) -> Reply {
 }
 
 /// Bytes that are free on a VM's disk.
+pub(super) fn free_bytes(draft: &Draft<'_>, vm: &str) -> u64 {
+    let own = inside::get(draft, vm, "disk/free_bytes").and_then(|value| value.as_u64());
+    own.unwrap_or(FREE_BYTES)
+}
+
 fn df(draft: &Draft<'_>, inner: &Inner<'_>) -> Reply {
-    let own = inside::get(draft, inner.vm(), "disk/free_bytes").and_then(|value| value.as_u64());
-    let free = own.unwrap_or(FREE_BYTES);
+    let free = free_bytes(draft, inner.vm());
     Reply::ok(format!("{:>15}\n{free:>15}\n", "Avail"))
 }
 

@@ -49,6 +49,7 @@ fn systemctl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
             return Reply::fail(1, text);
         }
         "daemon-reload" | "reset-failed" => return Reply::ok("").took(300),
+        "add-wants" => return add_wants(draft, inner, units),
         _ => {}
     }
     let vm = inner.vm();
@@ -62,12 +63,13 @@ fn systemctl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
             "start" | "restart" => state.active = true,
             "stop" => state.active = false,
             "enable" => {
-                state.enabled = !state.fixed;
+                state.enabled |= !state.fixed;
                 state.active |= flag("--now");
             }
             "disable" => {
                 state.enabled = false;
                 state.active &= !flag("--now");
+                inside::remove(draft, vm, &wants(name));
             }
             other => return Reply::fail(1, format!("Unknown command verb {other}.\n")),
         }
@@ -75,6 +77,28 @@ fn systemctl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
         draft.mark_half();
     }
     Reply::ok("").took(400)
+}
+
+/// The link by which the machine's start starts a unit.
+fn wants(unit: &str) -> String {
+    format!("/etc/systemd/system/multi-user.target.wants/{unit}.service")
+}
+
+/// `systemctl add-wants multi-user.target UNIT`: works without `[Install]`, too.
+fn add_wants(draft: &mut Draft<'_>, inner: &Inner<'_>, words: &[&str]) -> Reply {
+    for unit in words.iter().skip(1) {
+        let name = bare(unit);
+        let Some(mut state) = inside::unit(draft, inner.vm(), name) else {
+            return Reply::fail(
+                1,
+                format!("Failed to add dependency: Unit file {unit} does not exist.\n"),
+            );
+        };
+        state.enabled = true;
+        inside::put_unit(draft, inner.vm(), name, Some(state));
+        inside::write(draft, inner.vm(), &wants(name), "");
+    }
+    Reply::ok("").took(200)
 }
 
 fn look(draft: &Draft<'_>, inner: &Inner<'_>, verb: &str, units: &[&str], quiet: bool) -> Reply {
@@ -85,8 +109,8 @@ fn look(draft: &Draft<'_>, inner: &Inner<'_>, verb: &str, units: &[&str], quiet:
         let (word, is) = match (verb, state) {
             ("is-active", Some(GuestUnit { active: true, .. })) => ("active", true),
             ("is-active", _) => ("inactive", false),
-            (_, Some(GuestUnit { fixed: true, .. })) => ("static", true),
             (_, Some(GuestUnit { enabled: true, .. })) => ("enabled", true),
+            (_, Some(GuestUnit { fixed: true, .. })) => ("static", true),
             (_, Some(_)) => ("disabled", false),
             (_, None) => ("", false),
         };

@@ -118,6 +118,19 @@ const BOOKS: &[Book] = &[
         took_ms: 16 * MINUTE_MS,
     },
     Book {
+        name: "roles-external/kubespray/reset.yml",
+        tag: None,
+        plays: &[PlayText {
+            name: "Reset cluster",
+            hosts: KUBE,
+            tasks: &[
+                "reset : Reset | stop services",
+                "reset : Reset | remove services",
+            ],
+        }],
+        took_ms: 3 * MINUTE_MS,
+    },
+    Book {
         name: "seed-offline-containerd.yml",
         tag: None,
         plays: &[PlayText {
