@@ -246,7 +246,10 @@ fn equal_settings_make_equal_plans_and_sizes_change_only_their_steps() {
         .filter(|(old, new)| old.fingerprint() != new.fingerprint())
         .map(|(old, _)| old.id.as_str().split(':').next().unwrap_or_default())
         .collect();
-    assert_eq!(edited, BTreeSet::from(["vm.define", "vm.disk"]));
+    assert_eq!(
+        edited,
+        BTreeSet::from(["pre.resources", "vm.define", "vm.disk"])
+    );
 }
 
 #[test]

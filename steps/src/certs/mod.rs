@@ -5,7 +5,7 @@ mod classify;
 mod signs;
 mod time;
 
-pub(crate) use chain::{Look, Ready, look};
+pub(crate) use chain::{Look, look};
 pub use classify::{Cause, Diagnosis, classify};
 pub(crate) use time::{openssl_time, parse_openssl, parse_utc, utc};
 

@@ -6,7 +6,7 @@ use wiab_steps::host::sim::Machine;
 
 use super::world::{
     CSR, HOST_IP, NAMES, asked, calling, ground, https, mark, probe, ready, restored, rule, saved,
-    tried, turn, well, without_ingress,
+    tried, turn, unseeded, well, without_ingress,
 };
 use crate::laws::scenarios::deploy;
 use crate::laws::world::World;
@@ -164,28 +164,28 @@ const EGRESS_ONLY: &str = "table ip out {\nchain postrouting {\ntype nat hook po
 
 #[tokio::test]
 async fn a_missing_solver_image_is_told_where_the_nodes_cannot_fetch_it() {
+    let world = World::new(unseeded().await);
+    world.done(&rule(None)).await;
+    let open = asked(world.host.machine(), ADMIN, false);
+    tried(&World::new(open.clone()), &ready(CSR), 1)
+        .await
+        .unwrap();
     // The account is registered while the way out is open; then it closes.
-    let world = World::new(well().await);
-    assert!(!matches!(
-        world.bind(&ready(CSR)).probe(false).await.unwrap(),
-        Probe::Satisfied(_)
-    ));
+    let world = World::new(open);
+    world.bind(&ready(CSR)).probe(false).await.unwrap();
     let mut private = traffic();
     private.private = true;
     let script = private.script("eth0").unwrap();
-    let machine = (1..=3).fold(world.host.machine(), |machine, index| {
-        machine.with_node_images(&format!("kubenode{index}"), &[])
-    });
-    // Pods that run need no image any more.
-    let failure = {
-        let world = World::new(machine.without_nft().with_nft(&script));
-        world.done(&rule(None)).await;
-        tried(&world, &ready(CSR), 1).await.unwrap_err()
-    };
-    assert!(
-        failure.why.contains("acmesolver") || failure.why.contains("nothing listens"),
-        "{failure:?}"
-    );
+    let shut = world.host.machine().without_nft().with_nft(&script);
+    let world = World::new(shut);
+    world.done(&rule(None)).await;
+    fails(
+        world.host.machine(),
+        "cert-manager-acmesolver is missing",
+        "k8s.seed-helm",
+        "cert.solverdown",
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -145,6 +145,14 @@ pub(crate) fn calling() -> CallingChecked {
 
 /// A VM that answers, a cluster, the firewall, and the charts that certificates need; none is asked for yet.
 pub(crate) async fn ground() -> Machine {
+    (1..=3).fold(unseeded().await, |machine, index| {
+        let solver = "quay.io/jetstack/cert-manager-acmesolver:v1.16.3";
+        machine.with_node_image(&format!("kubenode{index}"), solver)
+    })
+}
+
+/// The same without the solver's image on the nodes.
+pub(crate) async fn unseeded() -> Machine {
     let world = World::new(scenarios::growth().await.started);
     world.done(&scenarios::ready()).await;
     let preset = ClusterPreset {
@@ -154,18 +162,13 @@ pub(crate) async fn ground() -> Machine {
         version: "5.23.0".to_owned(),
         password: "pg-password".to_owned(),
     };
-    let mut machine = world
+    let machine = world
         .host
         .machine()
         .with_cluster(&preset)
         .with_sysctl("net.ipv4.ip_forward", "1")
         .with_nft(&traffic().script("eth0").unwrap())
         .with_object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cert-manager-ns"}}));
-    for index in 1..=3 {
-        let node = format!("kubenode{index}");
-        machine =
-            machine.with_node_image(&node, "quay.io/jetstack/cert-manager-acmesolver:v1.16.3");
-    }
     machine
         .with_chart("cert-manager", json!({}))
         .with_chart("ingress-nginx-controller", json!({}))

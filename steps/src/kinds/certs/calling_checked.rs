@@ -127,7 +127,7 @@ impl CallingChecked {
             .code("calling.stale")));
         }
         let local = self.is_local(sh).await?;
-        let note = if local {
+        let said = if local {
             format!("{name} at {ip}, public address {}", self.host_ip)
         } else {
             format!(
@@ -135,7 +135,7 @@ impl CallingChecked {
                 self.host_ip
             )
         };
-        Ok(Ok(Receipt::note(note)))
+        Ok(Ok(Receipt::note(said)))
     }
 
     async fn is_local(&self, sh: Shell<'_>) -> Result<bool, Failure> {

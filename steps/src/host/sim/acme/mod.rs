@@ -9,7 +9,7 @@ mod serve;
 
 pub(crate) use objects::canonical;
 pub(crate) use outside::{Issued, Outside};
-pub(crate) use serve::{Served, served};
+pub(crate) use serve::served;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
