@@ -149,7 +149,7 @@ mod tests {
             (format!("did not get expected response when querying endpoint, expected \"tok.key\" but got: <html> (truncated) {N}"), Cause::OtherSite, "pre.dns"),
             checked("EOF", Cause::BrokenOff, "helm.ingress-nginx-controller"),
             checked("read tcp 10.233.64.7:1->198.51.100.7:80: read: connection reset by peer", Cause::BrokenOff, "helm.ingress-nginx-controller"),
-            refused(&urn(400, "connection"), "198.51.100.7: Fetching http://x/: Timeout during connect (likely firewall problem)", Cause::AuthorityCannotConnect, "pre.dns"),
+            refused(&urn(400, "connection"), "198.51.100.7: Fetching http://a.example.org/: Timeout during connect (likely firewall problem)", Cause::AuthorityCannotConnect, "pre.dns"),
             refused(&urn(400, "connection"), "2001:db8::1: Connection refused", Cause::AuthorityCannotConnect, "pre.dns"),
             refused(&urn(400, "dns"), &format!("DNS problem: NXDOMAIN looking up A for {N}"), Cause::AuthorityDns, "pre.dns"),
             refused(&urn(400, "dns"), &format!("DNS problem: SERVFAIL looking up A for {N}"), Cause::AuthorityDns, "pre.dns"),

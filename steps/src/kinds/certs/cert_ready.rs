@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_refusal_is_read() {
-        let text = "too many certificates (5) already issued in the last 168h0m0s, retry after 2026-01-08 00:00:00 UTC: see https://x";
+        let text = "too many certificates (5) already issued in the last 168h0m0s, retry after 2026-01-08 00:00:00 UTC: see https://docs.example.org";
         assert_eq!(retry_after(text), Some("2026-01-08 00:00:00 UTC"));
         assert_eq!(refused_until(text), parse_utc("2026-01-08T00:00:00Z"));
         assert_eq!(refused_until("too many new orders"), None);
