@@ -40,6 +40,7 @@ fn build<K: Kind + DeserializeOwned>(
 
 /// Every kind, in order of name.
 pub const KINDS: &[Entry] = &[
+    entry::<kinds::ansible_playbook::AnsiblePlaybook>(),
     entry::<kinds::apt_packages::AptPackages>(),
     entry::<kinds::certs::calling_checked::CallingChecked>(),
     entry::<kinds::certs::cert_ready::CertReady>(),

@@ -12,6 +12,7 @@
 )]
 
 mod certs;
+mod failures;
 mod hosts;
 mod laws;
 mod traffic;

@@ -1,5 +1,7 @@
 //! The step kinds, one file each, and what they share: a typed before-image and the bridge to the engine's `Step`.
 
+pub mod ansible_playbook;
+mod ansible_progress;
 pub mod apt_packages;
 pub mod certs;
 pub mod chart_values;
@@ -42,6 +44,7 @@ pub mod ssh_known_hosts;
 pub mod sysctl;
 pub mod tool;
 pub mod tool_image;
+pub(crate) mod tool_run;
 mod virsh;
 pub mod vm_ready;
 mod whole_file;

@@ -2,7 +2,7 @@
 
 mod canary;
 mod chart_values;
-mod cluster;
+pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
@@ -11,7 +11,7 @@ mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
-mod tools;
+pub(crate) mod tools;
 mod unsaid;
 pub(crate) mod world;
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use wiab_engine::outcome::{Failure, Probe, Residue};
 use wiab_steps::host::sim::Machine;
 
-use super::world::{
+use crate::certs::world::{
     CSR, HOST_IP, NAMES, asked, calling, ground, https, mark, probe, ready, restored, rule, saved,
     tried, turn, unseeded, well, without_ingress,
 };
