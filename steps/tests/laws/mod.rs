@@ -2,6 +2,7 @@
 
 mod canary;
 mod chart_values;
+pub(crate) mod charts;
 pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
@@ -36,6 +37,11 @@ async fn obey(group: &str) {
 #[tokio::test]
 async fn certificates_obey_the_laws() {
     obey("certs").await;
+}
+
+#[tokio::test]
+async fn charts_obey_the_laws() {
+    obey("charts").await;
 }
 
 #[tokio::test]
@@ -94,6 +100,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
         groups,
         BTreeSet::from([
             "certs",
+            "charts",
             "cluster",
             "files",
             "host",

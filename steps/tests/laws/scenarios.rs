@@ -307,6 +307,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(files().await);
     all.extend(crate::certs::world::scenarios().await);
     all.extend(super::chart_values::all().await);
+    all.extend(super::charts::all().await);
     all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
