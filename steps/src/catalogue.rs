@@ -63,6 +63,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::certs::https_answers::HttpsAnswers>(),
     entry::<kinds::image_base::ImageBase>(),
     entry::<kinds::images_seeded::ImagesSeeded>(),
+    entry::<kinds::inventory_checked::InventoryChecked>(),
     entry::<kinds::inventory::Inventory>(),
     entry::<kinds::kube_annotated::KubeAnnotated>(),
     entry::<kinds::kube_namespace::KubeNamespace>(),
@@ -95,6 +96,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::tool_image::ToolImage>(),
     entry::<kinds::certs::turn_listens::TurnListens>(),
     entry::<kinds::vm_ready::VmReady>(),
+    entry::<kinds::vms_adopted::VmsAdopted>(),
 ];
 
 /// The kinds, bound to one host.

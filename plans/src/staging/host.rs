@@ -11,7 +11,9 @@ use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 use wiab_steps::secrets::Form;
 
-use super::{PACKAGES, Staging, after, ancestors};
+use crate::settings::Provider;
+
+use super::{HYPERVISOR, PACKAGES, Staging, after, ancestors};
 
 impl Staging<'_> {
     /// Every network that libvirt starts, its own `default` on installation included, turns forwarding on: what it was
@@ -31,8 +33,11 @@ impl Staging<'_> {
 
     pub(super) fn packages(&mut self, forward: &Handle<Sysctl>) -> Option<Handle<AptPackages>> {
         let host = &self.settings.host;
+        let existing = self.settings.vms.provider == Provider::Existing;
         let packages = host.install_packages.then(|| {
-            let mut names: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
+            let needed = |name: &&str| !existing || !HYPERVISOR.contains(name);
+            let names = PACKAGES.iter().filter(|name| needed(name));
+            let mut names: Vec<String> = names.map(|name| (*name).to_owned()).collect();
             names.extend(host.extra_packages.iter().cloned());
             names.sort();
             names.dedup();
@@ -44,10 +49,18 @@ impl Staging<'_> {
             self.names_again(&packages);
             packages
         });
-        if !host.groups.is_empty() {
+        // Without the packages of a hypervisor its groups do not exist.
+        let missing = |group: &&String| existing && ["kvm", "libvirt"].contains(&group.as_str());
+        let groups: Vec<String> = host
+            .groups
+            .iter()
+            .filter(|group| !missing(group))
+            .cloned()
+            .collect();
+        if !groups.is_empty() {
             let groups = HostGroups {
                 user: self.settings.user.clone(),
-                groups: host.groups.clone(),
+                groups,
             };
             self.plan
                 .add("host.groups", &after(packages.as_ref(), &[]), &groups);
@@ -64,16 +77,20 @@ impl Staging<'_> {
             ("/ansible/inventory/offline", 0o755),
             ("/.wiab", 0o700),
             ("/ssh", 0o700),
-            ("/ssh/host", 0o700),
-            ("/nocloud", 0o700),
         ] {
             let path = format!("{}{path}", self.deploy);
             dirs.push(Dir { path, mode });
         }
-        for machine in &self.machines {
-            let path = self.in_deploy(&format!("nocloud/{}", machine.name));
-            dirs.push(Dir { path, mode: 0o700 });
+        let mut made = Vec::new();
+        if self.settings.vms.provider == Provider::Libvirt {
+            made.extend(["ssh/host".to_owned(), "nocloud".to_owned()]);
+            let seeds = self.machines.iter();
+            made.extend(seeds.map(|machine| format!("nocloud/{}", machine.name)));
         }
+        dirs.extend(made.iter().map(|path| Dir {
+            path: self.in_deploy(path),
+            mode: 0o700,
+        }));
         self.plan.add("host.dirs", &[], &Dirs { dirs, root: false })
     }
 

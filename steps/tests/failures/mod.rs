@@ -2,5 +2,6 @@
 
 mod certs;
 mod charts;
+mod fleet;
 mod preflight;
 mod tools;

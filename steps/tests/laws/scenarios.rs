@@ -12,7 +12,6 @@ use wiab_steps::kinds::file::File;
 use wiab_steps::kinds::file_block::FileBlock;
 use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::image_base::ImageBase;
-use wiab_steps::kinds::inventory::{Inventory, InventoryHost};
 use wiab_steps::kinds::libvirt_domain::{LibvirtDomain, VirtType};
 use wiab_steps::kinds::libvirt_domain_running::LibvirtDomainRunning;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
@@ -267,23 +266,6 @@ pub(crate) fn vm_env() -> File {
     }
 }
 
-pub(crate) fn inventory() -> Inventory {
-    let host = |name: &str| InventoryHost {
-        name: name.to_owned(),
-        ip: text("192.168.122.31"),
-        iface: text("enp1s0"),
-    };
-    Inventory {
-        path: deploy("inventory.yml"),
-        user: "demo".to_owned(),
-        key_file: "ssh/id_ed25519".to_owned(),
-        known_hosts: "ssh/known_hosts".to_owned(),
-        assethost: Vec::new(),
-        kubenodes: Vec::new(),
-        datanodes: vec![host("datanode1"), host("datanode2")],
-    }
-}
-
 pub(crate) fn hairpin() -> NftHairpin {
     NftHairpin {
         bridge: "virbr0".to_owned(),
@@ -308,6 +290,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(crate::certs::world::scenarios().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::charts::all().await);
+    all.extend(super::fleet::all().await);
     all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
@@ -469,7 +452,6 @@ async fn files() -> Vec<Scenario> {
             &stale,
             &hosts_block(),
         ),
-        scenario("files", "inventory", &ground, &inventory()),
         scenario("files", "command", &ground, &command),
         scenario("files", "seed", &pool, &seed("demo", &user, &host)),
         scenario(
