@@ -62,6 +62,7 @@ pub(crate) fn login() -> Login {
         user: "demo".to_owned(),
         key_path: deploy("ssh/id_ed25519"),
         known_hosts: deploy("ssh/known_hosts"),
+        accounts: std::collections::BTreeMap::new(),
     }
 }
 
