@@ -89,6 +89,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_rotated::SecretsRotated>(),
     entry::<kinds::secrets_sealed::SecretsSealed>(),
+    entry::<kinds::service_off::ServiceOff>(),
     entry::<kinds::ssh_host_keys::SshHostKeys>(),
     entry::<kinds::ssh_keypair::SshKeypair>(),
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),

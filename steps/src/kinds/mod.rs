@@ -48,6 +48,7 @@ pub mod secrets_rendered;
 pub mod secrets_rotated;
 pub mod secrets_sealed;
 pub mod secrets_target;
+pub mod service_off;
 pub mod ssh_host_keys;
 pub mod ssh_keypair;
 pub mod ssh_known_hosts;

@@ -19,6 +19,7 @@ use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
 use wiab_steps::kinds::qcow2_overlay::Qcow2Overlay;
+use wiab_steps::kinds::service_off::ServiceOff;
 use wiab_steps::kinds::ssh_host_keys::SshHostKeys;
 use wiab_steps::kinds::ssh_keypair::SshKeypair;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
@@ -333,6 +334,15 @@ fn host() -> Vec<Scenario> {
             // The network that libvirt brings turns forwarding on and never off again.
             &fresh.clone().with_sysctl("net.ipv4.ip_forward", "1"),
             &packages(&["libvirt-daemon-system"]),
+        ),
+        scenario(
+            "host",
+            "a second name server",
+            &fresh.clone().with_packages(&["dnsmasq"]),
+            &ServiceOff {
+                unit: "dnsmasq".to_owned(),
+                why: "its port".to_owned(),
+            },
         ),
         scenario("host", "groups, one of them there", &libvirt(), &groups),
         scenario("host", "ip forwarding", &fresh, &ip_forward),
