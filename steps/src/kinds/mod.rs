@@ -4,6 +4,7 @@ pub mod ansible_playbook;
 mod ansible_progress;
 pub mod apt_packages;
 pub mod cert_manager_ready;
+pub mod certs;
 pub mod chart_values;
 pub mod cloudinit_seed;
 pub mod cluster_verified;

@@ -37,6 +37,11 @@ async fn obey(group: &str) {
 }
 
 #[tokio::test]
+async fn certificates_obey_the_laws() {
+    obey("certs").await;
+}
+
+#[tokio::test]
 async fn charts_obey_the_laws() {
     obey("charts").await;
 }
@@ -111,6 +116,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
+            "certs",
             "charts",
             "cluster",
             "data plays",
