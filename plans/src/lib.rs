@@ -13,9 +13,9 @@ mod traffic;
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    ArtifactSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, KubernetesSettings,
-    MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Rotation,
-    Settings, SiteStep, VmSettings,
+    ArtifactSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings,
+    KubernetesSettings, MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider,
+    REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::images_seeded::Acmesolver;
 pub use wiab_steps::kinds::libvirt_domain::VirtType;

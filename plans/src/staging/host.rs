@@ -7,10 +7,9 @@ use wiab_steps::kinds::dirs::{Dir, Dirs};
 use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
 use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
-use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
+
 use wiab_steps::kinds::service_off::ServiceOff;
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
-use wiab_steps::secrets::Form;
 
 use crate::settings::Provider;
 
@@ -100,31 +99,6 @@ impl Staging<'_> {
             mode: 0o700,
         }));
         self.plan.add("host.dirs", &[], &Dirs { dirs, root: false })
-    }
-
-    /// Values that an earlier installation by hand already uses are adopted.
-    pub(super) fn secrets(&mut self, dirs: &Handle<Dirs>) {
-        let file = |path: &str, form: Form| AdoptFile {
-            path: self.in_deploy(path),
-            form,
-        };
-        let wire_server = Form::WireServer {
-            sms: false,
-            background_worker_postgresql: false,
-        };
-        let sealed = SecretsSealed {
-            path: self.settings.sealed_path(),
-            adopt: vec![
-                file(
-                    "ansible/inventory/offline/group_vars/all/secrets.yaml",
-                    Form::Ansible,
-                ),
-                file("values/wire-server/secrets.yaml", wire_server),
-                file("values/coturn/secrets.yaml", Form::Coturn),
-            ],
-            cluster: None,
-        };
-        self.plan.add("sec.generate", &[dirs], &sealed);
     }
 
     /// Libvirt's own directory comes with its package; another one is made.

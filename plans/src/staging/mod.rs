@@ -6,6 +6,7 @@ mod existing;
 mod host;
 mod inventory;
 mod preflight;
+mod secrets;
 mod traffic;
 mod vms;
 
@@ -15,15 +16,22 @@ use wiab_steps::kind::{BuildError, Handle, Input, PlanBuilder};
 use wiab_steps::kinds::apt_packages::AptPackages;
 use wiab_steps::kinds::dirs::{Dir, Dirs};
 use wiab_steps::kinds::image_base::ImageBase;
+use wiab_steps::kinds::secrets_sealed::SecretsSealed;
 use wiab_steps::kinds::ssh_host_keys::SshHostKeys;
 use wiab_steps::kinds::ssh_keypair::SshKeypair;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
 use wiab_steps::kinds::vms_adopted::VmsAdopted;
 
+use wiab_steps::kinds::tool::Toolbox;
+use wiab_steps::kinds::tool_image::ToolImage;
+
 use crate::check::Problem;
 use crate::machines::Machine;
 use crate::settings::{PlanName, Provider, Settings};
 use crate::site;
+
+use self::artifact::Release;
+use self::cluster::ClusterGround;
 
 pub use self::preflight::{NAMES, PREFLIGHT};
 
@@ -190,21 +198,47 @@ impl<'a> Staging<'a> {
     fn build(mut self) -> PlanBuilder {
         self.preflight();
         let ground = self.ground();
+        let release = self.is_whole().then(|| self.release(&ground));
         let reached = self.reached(&ground);
         let inventory = self.files(&ground, &reached);
         self.firewall(&ground, &inventory);
-        if self.is_whole() {
-            self.release(&ground);
+        match release {
+            Some(release) => self.system(&ground, &release, &inventory),
+            None => drop(self.secrets(&ground.dirs, None)),
         }
         self.hairpin(&ground);
         self.plan
+    }
+
+    /// What runs on the machines.
+    fn system(&mut self, ground: &Ground, release: &Release, inventory: &Anchor) {
+        let packages = ground.packages.as_ref();
+        let tools = ToolImage {
+            tree: release.tree.clone(),
+        };
+        let tools = self
+            .plan
+            .add("img.wsd", &after(packages, &[release]), &tools);
+        let toolbox = Toolbox {
+            image: tools.output(&ToolImage::IMAGE),
+            tree: release.tree.clone(),
+            deploy: self.deploy.clone(),
+        };
+        let sealed = self.secrets(&ground.dirs, Some(&toolbox));
+        let files = self.secret_files(&sealed);
+        let cluster = ClusterGround {
+            tree: release.tree.clone(),
+            tools: &tools,
+            sealed: sealed.output(&SecretsSealed::PATH),
+            after: vec![inventory, release, &release.variables, &files.ansible],
+        };
+        self.cluster(&cluster);
     }
 
     fn ground(&mut self) -> Ground {
         let forward = self.forward();
         let packages = self.packages(&forward);
         let dirs = self.dirs();
-        self.secrets(&dirs);
         let key = SshKeypair {
             path: self.in_deploy("ssh/id_ed25519"),
             comment: format!("wiab-{}", self.settings.name),

@@ -1,0 +1,87 @@
+//! The secrets: made once, adopted from what runs already, written where ansible and helm look for them.
+
+use wiab_steps::kind::Handle;
+use wiab_steps::kinds::dirs::Dirs;
+use wiab_steps::kinds::secrets_rendered::SecretsRendered;
+use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
+use wiab_steps::kinds::secrets_target::Target;
+use wiab_steps::kinds::tool::Toolbox;
+use wiab_steps::secrets::{Cluster, Form, Kubectl};
+
+use super::Staging;
+
+/// Ansible's file of secrets.
+const ANSIBLE: &str = "ansible/inventory/offline/group_vars/all/secrets.yaml";
+/// The namespace of the charts.
+const NAMESPACE: &str = "default";
+/// What wire-server gets. A release that does not know a value ignores it.
+const WIRE_SERVER: Form = Form::WireServer {
+    sms: true,
+    background_worker_postgresql: true,
+};
+
+/// The files that carry secrets.
+pub(super) struct SecretFiles {
+    /// Ansible's.
+    pub(super) ansible: Handle<SecretsRendered>,
+    /// Helm's.
+    pub(super) helm: Handle<SecretsRendered>,
+}
+
+impl Staging<'_> {
+    /// The file with a chart's secrets.
+    pub(super) fn secrets_of(&self, chart: &str) -> String {
+        self.in_deploy(&format!(".wiab/values/{chart}.secrets.yaml"))
+    }
+
+    /// Values that an earlier installation by hand already uses are adopted, those of a running cluster first.
+    pub(super) fn secrets(
+        &mut self,
+        dirs: &Handle<Dirs>,
+        toolbox: Option<&Toolbox>,
+    ) -> Handle<SecretsSealed> {
+        let file = |path: &str, form: Form| AdoptFile {
+            path: self.in_deploy(path),
+            form,
+        };
+        let sealed = SecretsSealed {
+            path: self.settings.sealed_path(),
+            adopt: vec![
+                file(ANSIBLE, Form::Ansible),
+                file("values/wire-server/secrets.yaml", WIRE_SERVER),
+                file("values/coturn/secrets.yaml", Form::Coturn),
+            ],
+            cluster: toolbox.map(|toolbox| Cluster {
+                kubectl: Kubectl::Toolbox(toolbox.clone()),
+                kubeconfig: self.in_deploy("ansible/inventory/offline/artifacts/admin.conf"),
+                namespace: NAMESPACE.to_owned(),
+            }),
+        };
+        self.plan.add("sec.generate", &[dirs], &sealed)
+    }
+
+    pub(super) fn secret_files(&mut self, sealed: &Handle<SecretsSealed>) -> SecretFiles {
+        let path = sealed.output(&SecretsSealed::PATH);
+        let ansible = SecretsRendered {
+            sealed: path.clone(),
+            targets: vec![Target {
+                path: self.in_deploy(ANSIBLE),
+                form: Form::Ansible,
+            }],
+        };
+        let ansible = self.plan.add("sec.render-ansible", &[], &ansible);
+        let chart = |chart: &str, form: Form| Target {
+            path: self.secrets_of(chart),
+            form,
+        };
+        let helm = SecretsRendered {
+            sealed: path,
+            targets: vec![
+                chart("wire-server", WIRE_SERVER),
+                chart("coturn", Form::Coturn),
+            ],
+        };
+        let helm = self.plan.add("sec.render-helm", &[], &helm);
+        SecretFiles { ansible, helm }
+    }
+}
