@@ -1,5 +1,6 @@
 //! The WIAB staging plan as data: which steps, in which order, with which inputs.
 
+mod chart_check;
 mod check;
 mod identity;
 mod ipv4;
@@ -11,10 +12,12 @@ mod staging;
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
-    NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Rotation, Settings, SiteStep,
-    VmSettings,
+    ChartSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings,
+    MachineSettings, NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Rotation, Settings,
+    SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
-pub use staging::{NAMES, PACKAGES, PREFLIGHT, StagingError, vm_env, wiab_staging};
+pub use staging::{
+    ChartNeeds, Charts, NAMES, PACKAGES, PREFLIGHT, StagingError, charts, vm_env, wiab_staging,
+};

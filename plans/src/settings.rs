@@ -40,6 +40,8 @@ pub struct Settings {
     pub vms: VmSettings,
     /// The base image.
     pub image: ImageSettings,
+    /// The charts.
+    pub charts: ChartSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
@@ -64,6 +66,7 @@ impl Default for Settings {
             network: NetworkSettings::default(),
             vms: VmSettings::default(),
             image: ImageSettings::default(),
+            charts: ChartSettings::default(),
             hairpin: Hairpin::default(),
             rotation: None,
             steps: Vec::new(),
@@ -296,6 +299,40 @@ impl Default for ImageSettings {
             source: "https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"
                 .to_owned(),
             sha256: None,
+        }
+    }
+}
+
+/// `[charts]`: what is installed into the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChartSettings {
+    /// Charts that are left out.
+    pub skip: Vec<String>,
+    /// The chart that sends mail: `smtp` relays it, `demo-smtp` is for trying.
+    pub smtp: String,
+    /// The node of the calling services, to which the host forwards calls; empty for an installation without calls.
+    pub calling_node: String,
+    /// Whether smallstep-accomp is installed; later releases do not have it.
+    pub smallstep_accomp: bool,
+    /// Whether certificates come from the authority's test service, which browsers do not trust.
+    pub acme_test: bool,
+    /// How long the pods of a chart may take, in seconds.
+    pub timeout_s: u64,
+    /// The operator's values by chart: texts of `values.d/<chart>.yaml`. Not for secrets.
+    pub overlays: BTreeMap<String, String>,
+}
+
+impl Default for ChartSettings {
+    fn default() -> Self {
+        Self {
+            skip: Vec::new(),
+            smtp: "smtp".to_owned(),
+            calling_node: "kubenode3".to_owned(),
+            smallstep_accomp: false,
+            acme_test: false,
+            timeout_s: 900,
+            overlays: BTreeMap::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
+mod charts;
 mod host;
 mod inventory;
 mod preflight;
@@ -22,6 +23,7 @@ use crate::machines::Machine;
 use crate::settings::{PlanName, Settings};
 use crate::site;
 
+pub use self::charts::{ChartNeeds, Charts, charts};
 pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
