@@ -8,6 +8,7 @@ mod machines;
 mod settings;
 mod site;
 mod staging;
+mod traffic;
 
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
@@ -21,3 +22,4 @@ pub use wiab_steps::kinds::libvirt_domain::VirtType;
 pub use staging::{
     ChartNeeds, Charts, NAMES, PACKAGES, PREFLIGHT, StagingError, charts, vm_env, wiab_staging,
 };
+pub use traffic::TrafficSettings;

@@ -52,6 +52,9 @@ fn the_plan_has_these_steps() {
     let plan = plan(&Settings::rehearsal());
     let found: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
     let mut wanted: BTreeSet<String> = [
+        "fw.apply",
+        "fw.check",
+        "fw.docker-user",
         "host.dirs",
         "host.dns",
         "host.groups",
