@@ -2,6 +2,7 @@
 
 mod chart_check;
 mod check;
+mod existing;
 mod identity;
 mod ipv4;
 mod machines;
@@ -14,8 +15,8 @@ pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
     ChartSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings,
-    MachineSettings, NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Rotation, Settings,
-    SiteStep, VmSettings,
+    MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Rotation,
+    Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 

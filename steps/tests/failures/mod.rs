@@ -1,5 +1,7 @@
 //! What operators trip over: each characteristic failure, injected, ends in the message that names cause and remedy.
 
+mod certs;
 mod charts;
+mod fleet;
 mod preflight;
 mod tools;

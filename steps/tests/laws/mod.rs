@@ -4,7 +4,8 @@ mod canary;
 mod chart_values;
 pub(crate) mod charts;
 pub(crate) mod cluster;
-mod defects;
+pub(crate) mod defects;
+pub(crate) mod fleet;
 pub(crate) mod harness;
 mod openssl;
 pub(crate) mod preflight;
@@ -35,6 +36,11 @@ async fn obey(group: &str) {
 }
 
 #[tokio::test]
+async fn certificates_obey_the_laws() {
+    obey("certs").await;
+}
+
+#[tokio::test]
 async fn charts_obey_the_laws() {
     obey("charts").await;
 }
@@ -42,6 +48,11 @@ async fn charts_obey_the_laws() {
 #[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
+}
+
+#[tokio::test]
+async fn existing_machines_and_the_inventory_obey_the_laws() {
+    obey("fleet").await;
 }
 
 #[tokio::test]
@@ -94,9 +105,11 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
+            "certs",
             "charts",
             "cluster",
             "files",
+            "fleet",
             "host",
             "network",
             "preflight",
