@@ -15,9 +15,10 @@ pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
     ChartSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings,
-    MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Rotation,
-    Settings, SiteStep, VmSettings,
+    KubernetesSettings, MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider,
+    REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
 };
+pub use wiab_steps::kinds::images_seeded::Acmesolver;
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
 pub use staging::{

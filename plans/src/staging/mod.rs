@@ -1,6 +1,11 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
 mod charts;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the steps of the release come first")
+)]
+mod cluster;
 mod existing;
 mod host;
 mod inventory;

@@ -2,6 +2,7 @@
 
 mod certs;
 mod charts;
+mod cluster;
 mod fleet;
 mod preflight;
 mod tools;

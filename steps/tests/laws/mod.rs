@@ -8,6 +8,7 @@ pub(crate) mod defects;
 pub(crate) mod fleet;
 pub(crate) mod harness;
 mod openssl;
+mod plays;
 pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
@@ -61,6 +62,16 @@ async fn the_cluster_obeys_the_laws() {
 }
 
 #[tokio::test]
+async fn playbooks_of_the_kubernetes_nodes_obey_the_laws() {
+    obey("kube plays").await;
+}
+
+#[tokio::test]
+async fn playbooks_of_the_data_nodes_obey_the_laws() {
+    obey("data plays").await;
+}
+
+#[tokio::test]
 async fn the_host_obeys_the_laws() {
     obey("host").await;
 }
@@ -108,9 +119,11 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
             "certs",
             "charts",
             "cluster",
+            "data plays",
             "files",
             "fleet",
             "host",
+            "kube plays",
             "network",
             "preflight",
             "secrets",

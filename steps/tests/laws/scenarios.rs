@@ -293,6 +293,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(super::charts::all().await);
     all.extend(super::fleet::all().await);
     all.extend(super::cluster::scenarios().await);
+    all.extend(super::plays::scenarios().await);
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
