@@ -13,10 +13,11 @@ mod traffic;
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
-    NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Rotation, Settings,
-    SiteStep, VmSettings,
+    CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, KubernetesSettings,
+    MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Rotation,
+    Settings, SiteStep, VmSettings,
 };
+pub use wiab_steps::kinds::images_seeded::Acmesolver;
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
 pub use staging::{NAMES, PACKAGES, PREFLIGHT, StagingError, vm_env, wiab_staging};

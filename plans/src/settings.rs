@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wiab_steps::kinds::images_seeded::Acmesolver;
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
 use crate::machines::Role;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// The Kubernetes nodes.
+    pub kubernetes: KubernetesSettings,
     /// Texts of the operator's `values.d/NAME.yaml`, by name.
     pub overlays: BTreeMap<String, String>,
     /// The firewall.
@@ -72,6 +75,7 @@ impl Default for Settings {
             vms: VmSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
+            kubernetes: KubernetesSettings::default(),
             overlays: BTreeMap::new(),
             traffic: TrafficSettings::default(),
             rotation: None,
@@ -353,6 +357,14 @@ pub enum HairpinPolicy {
     Remove,
     /// Nothing is looked at.
     Off,
+}
+
+/// `[kubernetes]`: the Kubernetes nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KubernetesSettings {
+    /// Whether a release without the image that answers the certificate authority's challenges will do.
+    pub acmesolver: Acmesolver,
 }
 
 /// `[[step]]`: a command of this site.

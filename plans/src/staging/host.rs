@@ -8,6 +8,7 @@ use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
 use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
 use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
+use wiab_steps::kinds::service_off::ServiceOff;
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 use wiab_steps::secrets::Form;
 
@@ -159,7 +160,15 @@ impl Staging<'_> {
             range_end: network.range_end.clone(),
             reservations: reservations.collect(),
         };
-        let mut after = after(packages, &[forward]);
+        // Only the package's service: libvirt runs a dnsmasq of its own on the bridge.
+        let off = ServiceOff {
+            unit: "dnsmasq".to_owned(),
+            why: "the VMs' network needs port 53".to_owned(),
+        };
+        let off = self
+            .plan
+            .add("host.dnsmasq-off", &after(packages, &[]), &off);
+        let mut after = after(packages, &[forward, &off]);
         after.extend(removed.as_ref().map(|handle| handle as &dyn AsRef<StepId>));
         self.plan.add("net.wirebox", &after, &wirebox)
     }

@@ -1,5 +1,10 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the steps of the release come first")
+)]
+mod cluster;
 mod existing;
 mod host;
 mod inventory;
@@ -27,11 +32,14 @@ pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
 /// is left out on purpose: it would start a second name server on port 53.
-pub const PACKAGES: [&str; 10] = [
+pub const PACKAGES: [&str; 13] = [
+    "bind9-dnsutils",
+    "bind9-host",
     "ca-certificates",
     "cloud-image-utils",
     "curl",
     "dnsmasq-base",
+    "docker.io",
     "libvirt-clients",
     "libvirt-daemon-system",
     "nftables",

@@ -108,6 +108,7 @@ fn the_plan_has_these_steps() {
         "fw.docker-user",
         "host.dirs",
         "host.dns",
+        "host.dnsmasq-off",
         "host.groups",
         "host.ip-forward",
         "host.packages",
@@ -164,9 +165,14 @@ fn steps_come_after_what_they_need() {
         ("net.default-removed", vec!["host.packages".to_owned()]),
         (
             "net.wirebox",
-            ["host.ip-forward", "host.packages", "net.default-removed"]
-                .map(str::to_owned)
-                .to_vec(),
+            [
+                "host.dnsmasq-off",
+                "host.ip-forward",
+                "host.packages",
+                "net.default-removed",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         ),
         (
             "ssh.key",

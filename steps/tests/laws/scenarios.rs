@@ -19,6 +19,7 @@ use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
 use wiab_steps::kinds::qcow2_overlay::Qcow2Overlay;
+use wiab_steps::kinds::service_off::ServiceOff;
 use wiab_steps::kinds::ssh_host_keys::SshHostKeys;
 use wiab_steps::kinds::ssh_keypair::SshKeypair;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
@@ -270,6 +271,7 @@ pub(crate) fn hairpin() -> NftHairpin {
     NftHairpin {
         bridge: "virbr0".to_owned(),
         subnet: "192.168.122.0/24".to_owned(),
+        needed: None,
     }
 }
 
@@ -286,10 +288,12 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
     all.extend(networks().await);
     all.extend(files().await);
+    all.extend(crate::certs::world::scenarios().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::charts::all().await);
     all.extend(super::fleet::all().await);
     all.extend(super::cluster::scenarios().await);
+    all.extend(super::plays::scenarios().await);
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
@@ -331,6 +335,15 @@ fn host() -> Vec<Scenario> {
             // The network that libvirt brings turns forwarding on and never off again.
             &fresh.clone().with_sysctl("net.ipv4.ip_forward", "1"),
             &packages(&["libvirt-daemon-system"]),
+        ),
+        scenario(
+            "host",
+            "a second name server",
+            &fresh.clone().with_packages(&["dnsmasq"]),
+            &ServiceOff {
+                unit: "dnsmasq".to_owned(),
+                why: "its port".to_owned(),
+            },
         ),
         scenario("host", "groups, one of them there", &libvirt(), &groups),
         scenario("host", "ip forwarding", &fresh, &ip_forward),

@@ -1,5 +1,6 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
+mod acme;
 mod archive;
 mod artifact;
 mod canonical;
@@ -22,6 +23,7 @@ mod state;
 mod store;
 mod surroundings;
 mod trouble;
+mod way;
 mod xml;
 
 use std::fmt;
