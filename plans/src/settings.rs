@@ -46,6 +46,10 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The release.
     pub artifact: ArtifactSettings,
+    /// The charts.
+    pub charts: ChartSettings,
+    /// The certificates.
+    pub certs: CertSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
     /// The Kubernetes nodes.
@@ -77,6 +81,8 @@ impl Default for Settings {
             vms: VmSettings::default(),
             image: ImageSettings::default(),
             artifact: ArtifactSettings::default(),
+            charts: ChartSettings::default(),
+            certs: CertSettings::default(),
             hairpin: Hairpin::default(),
             kubernetes: KubernetesSettings::default(),
             overlays: BTreeMap::new(),
@@ -370,25 +376,93 @@ impl Default for ArtifactSettings {
     }
 }
 
+/// `[charts]`: what is installed into the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChartSettings {
+    /// Charts that are left out.
+    pub skip: Vec<String>,
+    /// The chart that sends mail: `smtp` relays it, `demo-smtp` is for trying.
+    pub smtp: String,
+    /// Whether calls are possible: the conference server and the TURN server are installed.
+    pub calling: bool,
+    /// Whether smallstep-accomp is installed; later releases do not have it.
+    pub smallstep_accomp: bool,
+    /// How long the pods of a chart may take, in seconds.
+    pub timeout_s: u64,
+}
+
+impl Default for ChartSettings {
+    fn default() -> Self {
+        Self {
+            skip: Vec::new(),
+            smtp: "smtp".to_owned(),
+            calling: true,
+            smallstep_accomp: false,
+            timeout_s: 900,
+        }
+    }
+}
+
+/// `[certs]`: the certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertSettings {
+    /// Whether they come from the authority's test service, which browsers do not trust.
+    pub staging: bool,
+    /// How long the authority may take, in seconds.
+    pub wait_timeout_s: u64,
+    /// Whether issued ones are kept in a private file, and used again by a later installation.
+    pub save: bool,
+    /// Whether a rollback leaves that file.
+    pub keep: bool,
+}
+
+impl Default for CertSettings {
+    fn default() -> Self {
+        Self {
+            staging: false,
+            wait_timeout_s: 1_200,
+            save: true,
+            keep: false,
+        }
+    }
+}
+
 /// `[hairpin]`: source NAT for VMs that call the public address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hairpin {
     /// What is done about it.
     pub policy: HairpinPolicy,
+    /// What becomes of the rule when the certificates are issued.
+    pub after: HairpinAfter,
 }
 
 /// What is done about the hairpin rule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HairpinPolicy {
-    /// The rule is added.
+    /// The rule is added if packets show that it is needed and helps.
     #[default]
+    Auto,
+    /// The rule is added.
     Add,
     /// Every such rule is removed.
     Remove,
     /// Nothing is looked at.
     Off,
+}
+
+/// What becomes of the hairpin rule when the certificates are issued.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HairpinAfter {
+    /// It stays: renewal, after two and a half months, needs it again.
+    #[default]
+    Keep,
+    /// It is removed.
+    Remove,
 }
 
 /// `[kubernetes]`: the Kubernetes nodes.

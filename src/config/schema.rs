@@ -367,9 +367,59 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "artifact.accept_expired_key",
     },
     Key {
-        path: "hairpin.policy", kind: Kind::Choice(&["add", "remove", "off"]), default: Some("add"), sample: "add",
-        about: "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
+        path: "charts.skip", kind: Kind::List, default: Some(""), sample: "reaper",
+        about: "charts that are left out",
+        setting: "charts.skip",
+    },
+    Key {
+        path: "charts.smtp", kind: Kind::Choice(&["smtp", "demo-smtp"]), default: Some("smtp"), sample: "demo-smtp",
+        about: "the chart that sends mail: one that relays it, or one for trying",
+        setting: "charts.smtp",
+    },
+    Key {
+        path: "charts.calling", kind: Kind::Bool, default: Some("true"), sample: "false",
+        about: "calls are possible: the conference server and the TURN server are installed",
+        setting: "charts.calling",
+    },
+    Key {
+        path: "charts.smallstep_accomp", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "install smallstep-accomp, which later releases do not have",
+        setting: "charts.smallstep_accomp",
+    },
+    Key {
+        path: "charts.timeout_s", kind: Kind::Integer(60, 7_200), default: Some("900"), sample: "1800",
+        about: "how long the pods of a chart may take, in seconds",
+        setting: "charts.timeout_s",
+    },
+    Key {
+        path: "certs.staging", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "certificates come from the authority's test service, which browsers do not trust",
+        setting: "certs.staging",
+    },
+    Key {
+        path: "certs.wait_timeout_s", kind: Kind::Integer(60, 86_400), default: Some("1200"), sample: "3600",
+        about: "how long the authority may take, in seconds",
+        setting: "certs.wait_timeout_s",
+    },
+    Key {
+        path: "certs.save", kind: Kind::Bool, default: Some("true"), sample: "false",
+        about: "keep issued certificates in a private file, and use them again in a later installation",
+        setting: "certs.save",
+    },
+    Key {
+        path: "certs.keep", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "a rollback leaves that file",
+        setting: "certs.keep",
+    },
+    Key {
+        path: "hairpin.policy", kind: Kind::Choice(&["auto", "add", "remove", "off"]), default: Some("auto"), sample: "add",
+        about: "source NAT for VMs that call the public address: add the rule if packets show that it helps, add it, remove every such rule, or do not look",
         setting: "hairpin.policy",
+    },
+    Key {
+        path: "hairpin.after", kind: Kind::Choice(&["keep", "remove"]), default: Some("keep"), sample: "remove",
+        about: "with policy auto, when the certificates are issued: keep the rule for their renewal, or remove it",
+        setting: "hairpin.after",
     },
     Key {
         path: "kubernetes.acmesolver", kind: Kind::Choice(&["tell", "require"]), default: Some("tell"), sample: "require",

@@ -19,14 +19,14 @@ const VARIABLES: &str = "ansible/inventory/offline/group_vars/all";
 
 /// The release, as later steps use it.
 pub(super) struct Release {
+    /// How the operator calls it, for messages.
+    pub(super) name: String,
     /// Path of the tree.
     pub(super) tree: Input<String>,
     /// The step after which it is known to be fit.
     pub(super) checked: Handle<ReleaseChecked>,
     /// The step after which ansible finds its variables.
     pub(super) variables: Handle<ReleaseFiles>,
-    /// Whether the packages' key has ended and is accepted, or not.
-    pub(super) packages: Input<String>,
 }
 
 impl AsRef<StepId> for Release {
@@ -84,7 +84,7 @@ impl Staging<'_> {
         let path = tree.output(&ReleaseTree::PATH);
         let checked = ReleaseChecked {
             tree: path.clone(),
-            artifact: name,
+            artifact: name.clone(),
             accept_expired_key: settings.accept_expired_key,
         };
         let checked = self.plan.add("art.verify", &[], &checked);
@@ -100,8 +100,8 @@ impl Staging<'_> {
         };
         let variables = self.plan.add("inv.group-vars", &[&checked], &variables);
         Release {
+            name,
             tree: path,
-            packages: checked.output(&ReleaseChecked::PACKAGES),
             checked,
             variables,
         }

@@ -1,6 +1,8 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
 mod artifact;
+mod certs;
+mod charts;
 mod cluster;
 mod existing;
 mod host;
@@ -31,8 +33,11 @@ use crate::settings::{PlanName, Provider, Settings};
 use crate::site;
 
 use self::artifact::Release;
+use self::certs::CertGround;
 use self::cluster::ClusterGround;
+use self::traffic::Firewall;
 
+pub use self::charts::{ChartNeeds, Charts, charts};
 pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
@@ -201,9 +206,9 @@ impl<'a> Staging<'a> {
         let release = self.is_whole().then(|| self.release(&ground));
         let reached = self.reached(&ground);
         let inventory = self.files(&ground, &reached);
-        self.firewall(&ground, &inventory);
+        let firewall = self.firewall(&ground, &inventory);
         match release {
-            Some(release) => self.system(&ground, &release, &inventory),
+            Some(release) => self.system(&ground, &release, &inventory, firewall),
             None => drop(self.secrets(&ground.dirs, None)),
         }
         self.hairpin(&ground);
@@ -211,7 +216,13 @@ impl<'a> Staging<'a> {
     }
 
     /// What runs on the machines.
-    fn system(&mut self, ground: &Ground, release: &Release, inventory: &Anchor) {
+    fn system(
+        &mut self,
+        ground: &Ground,
+        release: &Release,
+        inventory: &Anchor,
+        firewall: Option<Firewall>,
+    ) {
         let packages = ground.packages.as_ref();
         let tools = ToolImage {
             tree: release.tree.clone(),
@@ -232,7 +243,30 @@ impl<'a> Staging<'a> {
             sealed: sealed.output(&SecretsSealed::PATH),
             after: vec![inventory, release, &release.variables, &files.ansible],
         };
-        self.cluster(&cluster);
+        let cluster = self.cluster(&cluster);
+        let ids = |steps: &[Handle<_>]| steps.iter().map(|step| step.id().clone()).collect();
+        let needs = ChartNeeds {
+            tools: toolbox.clone(),
+            artifact: release.name.clone(),
+            values_dir: ground.dirs.id().clone(),
+            cluster: cluster.verified.id().clone(),
+            images: cluster
+                .images
+                .iter()
+                .map(|step| step.id().clone())
+                .collect(),
+            data: ids(&cluster.data),
+            secrets: files.helm,
+            traffic: certs::before_issuance(self).unwrap_or_default(),
+        };
+        let charts = charts::charts(&mut self.plan, self.settings, &needs);
+        let ground = CertGround {
+            toolbox: &toolbox,
+            charts: &charts,
+            wan: firewall.as_ref().map(|firewall| firewall.wan.clone()),
+            firewall: firewall.map(|firewall| Anchor(firewall.applied.id().clone())),
+        };
+        self.certs(&ground);
     }
 
     fn ground(&mut self) -> Ground {

@@ -1,11 +1,12 @@
 //! The secrets: made once, adopted from what runs already, written where ansible and helm look for them.
 
-use wiab_steps::kind::Handle;
+use wiab_steps::kind::{Handle, Input};
 use wiab_steps::kinds::dirs::Dirs;
 use wiab_steps::kinds::secrets_rendered::SecretsRendered;
 use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
 use wiab_steps::kinds::secrets_target::Target;
 use wiab_steps::kinds::tool::Toolbox;
+use wiab_steps::release::Chart;
 use wiab_steps::secrets::{Cluster, Form, Kubectl};
 
 use super::Staging;
@@ -20,12 +21,19 @@ const WIRE_SERVER: Form = Form::WireServer {
     background_worker_postgresql: true,
 };
 
+/// The charts that get secrets.
+const HELM: [(Chart, Form); 3] = [
+    (Chart::WireServer, WIRE_SERVER),
+    (Chart::Coturn, Form::Coturn),
+    (Chart::TeamSettings, Form::TeamSettings),
+];
+
 /// The files that carry secrets.
 pub(super) struct SecretFiles {
     /// Ansible's.
     pub(super) ansible: Handle<SecretsRendered>,
-    /// Helm's.
-    pub(super) helm: Handle<SecretsRendered>,
+    /// Those of the charts, by chart.
+    pub(super) helm: Vec<(Chart, Input<String>)>,
 }
 
 impl Staging<'_> {
@@ -70,18 +78,21 @@ impl Staging<'_> {
             }],
         };
         let ansible = self.plan.add("sec.render-ansible", &[], &ansible);
-        let chart = |chart: &str, form: Form| Target {
-            path: self.secrets_of(chart),
-            form,
-        };
-        let helm = SecretsRendered {
-            sealed: path,
-            targets: vec![
-                chart("wire-server", WIRE_SERVER),
-                chart("coturn", Form::Coturn),
-            ],
-        };
-        let helm = self.plan.add("sec.render-helm", &[], &helm);
-        SecretFiles { ansible, helm }
+        let helm = HELM.map(|(chart, form)| {
+            let rendered = SecretsRendered {
+                sealed: path.clone(),
+                targets: vec![Target {
+                    path: self.secrets_of(chart.name()),
+                    form,
+                }],
+            };
+            let id = format!("sec.render-helm:{chart}");
+            let handle = self.plan.add(&id, &[], &rendered);
+            (chart, handle.output(&SecretsRendered::PATH))
+        });
+        SecretFiles {
+            ansible,
+            helm: helm.into(),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Traffic: the firewall and the hairpin rule.
 
-use wiab_steps::kind::Handle;
+use wiab_steps::kind::{Handle, Input};
 use wiab_steps::kinds::docker_user::DockerUser;
 use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
@@ -12,13 +12,17 @@ use crate::settings::HairpinPolicy;
 
 use super::{Anchor, Ground, Staging, after};
 
+/// The firewall, as later steps use it.
+pub(super) struct Firewall {
+    /// The public interface.
+    pub(super) wan: Input<String>,
+    /// After this it is up.
+    pub(super) applied: Handle<NftTraffic>,
+}
+
 impl Staging<'_> {
     /// Late enough that the addresses of the nodes are those of the inventory, before anything asks for a certificate.
-    pub(super) fn firewall(
-        &mut self,
-        ground: &Ground,
-        inventory: &Anchor,
-    ) -> Option<Handle<NftTraffic>> {
+    pub(super) fn firewall(&mut self, ground: &Ground, inventory: &Anchor) -> Option<Firewall> {
         let traffic = self.settings.rules()?;
         let check = NftCheck {
             wan: self.settings.traffic.wan.clone(),
@@ -39,40 +43,51 @@ impl Staging<'_> {
             bridge: self.settings.network.bridge.clone(),
         };
         self.plan.add("fw.docker-user", &[&check], &docker);
-        Some(self.plan.add("fw.apply", &[], &firewall))
+        let applied = self.plan.add("fw.apply", &[], &firewall);
+        Some(Firewall {
+            wan: check.output(&NftCheck::WAN),
+            applied,
+        })
+    }
+
+    /// The rule that leads packets of VMs for the public address back through the host.
+    pub(super) fn hairpin_rule(&self, needed: Option<Input<String>>) -> NftHairpin {
+        let net = self.settings.net();
+        NftHairpin {
+            bridge: self.settings.network.bridge.clone(),
+            subnet: net.map(crate::ipv4::Net::cidr).unwrap_or_default(),
+            needed,
+        }
+    }
+
+    /// What the kernel must not check on the bridge.
+    pub(super) fn hairpin_filter(&self) -> Sysctl {
+        Sysctl {
+            file: "/etc/sysctl.d/60-wiab-hairpin.conf".to_owned(),
+            settings: vec![Setting {
+                key: format!("net.ipv4.conf.{}.rp_filter", self.settings.network.bridge),
+                value: "2".to_owned(),
+                fine: vec!["0".to_owned(), "2".to_owned()],
+                max_with: Some("net.ipv4.conf.all.rp_filter".to_owned()),
+            }],
+        }
     }
 
     pub(super) fn hairpin(&mut self, ground: &Ground) {
-        let network = &self.settings.network;
         let packages = ground.packages.as_ref();
         match self.settings.hairpin.policy {
-            HairpinPolicy::Off => {}
+            // Measured where there is something to measure with: see the certificates.
+            HairpinPolicy::Auto | HairpinPolicy::Off => {}
             HairpinPolicy::Remove => {
                 let removed = NftHairpinRemoved {};
                 self.plan.add("hp.removed", &after(packages, &[]), &removed);
             }
             HairpinPolicy::Add => {
-                let filter = Sysctl {
-                    file: "/etc/sysctl.d/60-wiab-hairpin.conf".to_owned(),
-                    settings: vec![Setting {
-                        key: format!("net.ipv4.conf.{}.rp_filter", network.bridge),
-                        value: "2".to_owned(),
-                        fine: vec!["0".to_owned(), "2".to_owned()],
-                        max_with: Some("net.ipv4.conf.all.rp_filter".to_owned()),
-                    }],
-                };
+                let filter = self.hairpin_filter();
                 self.plan.add("hp.rpfilter", &[&ground.network], &filter);
-                let hairpin = NftHairpin {
-                    bridge: network.bridge.clone(),
-                    subnet: self
-                        .settings
-                        .net()
-                        .map(crate::ipv4::Net::cidr)
-                        .unwrap_or_default(),
-                    needed: None,
-                };
+                let rule = self.hairpin_rule(None);
                 self.plan
-                    .add("hp.snat", &after(packages, &[&ground.network]), &hairpin);
+                    .add("hp.snat", &after(packages, &[&ground.network]), &rule);
             }
         }
     }

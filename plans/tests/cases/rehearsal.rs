@@ -137,6 +137,7 @@ async fn two_small_vms_without_kvm_go_forth_and_back() {
     let mut settings = Settings {
         hairpin: Hairpin {
             policy: HairpinPolicy::Remove,
+            ..Hairpin::default()
         },
         ..Settings::rehearsal()
     };

@@ -270,6 +270,7 @@ fn the_hairpin_policy_and_fewer_vms_shape_the_plan() {
     let mut settings = Settings {
         hairpin: Hairpin {
             policy: HairpinPolicy::Remove,
+            ..Hairpin::default()
         },
         ..Settings::rehearsal()
     };

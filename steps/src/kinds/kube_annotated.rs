@@ -73,7 +73,7 @@ pub(crate) fn check_calling_node(
                 "calls are forwarded to {target}, but node {name}, on which the calling services run, has the address {found}"
             ))
             .code("calling.node")
-            .hint("set charts.calling_node to the node that has this address; then wiab apply --resume"))
+            .hint("set traffic.calling_node to the node that has this address; then wiab apply --resume"))
         }
     }
 }
@@ -177,7 +177,7 @@ impl KubeAnnotated {
         let Some(node) = self.node(sh).await? else {
             return Err(Failure::clean(format!("the cluster has no node {}", self.node))
                 .code("calling.node")
-                .hint("set charts.calling_node to one of `kubectl get nodes`; then wiab apply --resume"));
+                .hint("set traffic.calling_node to one of `kubectl get nodes`; then wiab apply --resume"));
         };
         check_calling_node(&node, &self.node, *known(&self.ip, "ip")?)
     }

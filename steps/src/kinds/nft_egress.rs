@@ -27,6 +27,9 @@ pub struct NftEgress {
     pub wan: Input<String>,
     /// Whether the way out is open, or closed again.
     pub open: bool,
+    /// Whether it is needed: output `waiting` of `hairpin.needed/1`. Without it, it is wanted in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<Input<String>>,
 }
 
 /// How the interface is in the two sets.
@@ -86,6 +89,11 @@ impl NftEgress {
         load(sh, &script).await
     }
 
+    fn is_idle(&self) -> bool {
+        let needed = self.needed.as_ref().and_then(Input::get);
+        self.open && needed.is_some_and(|needed| needed == "no")
+    }
+
     fn receipt(&self) -> Receipt {
         Receipt::note(if self.open {
             "the VMs may reach the outside"
@@ -131,6 +139,9 @@ impl Act for NftEgress {
     type Image = Option<Found>;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
+        if self.is_idle() {
+            return Ok(Probe::Satisfied(Receipt::note("not needed, not opened")));
+        }
         Ok(match (self.count(sh).await?, self.open) {
             (Some(2), true) | (Some(0) | None, false) => Probe::Satisfied(self.receipt()),
             (Some(0) | None, true) | (Some(2), false) => Probe::Absent,

@@ -11,7 +11,7 @@ use super::secrets_target::{OldFile, Standing, Target};
 use super::{Act, bound, known};
 use crate::host::Host;
 use crate::host::shell::Shell;
-use crate::kind::{About, Input, Kind};
+use crate::kind::{About, Input, Kind, Out};
 use crate::secrets::SealedSet;
 
 /// Files that carry values of the sealed set, each of mode 0600.
@@ -25,6 +25,9 @@ pub struct SecretsRendered {
 }
 
 impl SecretsRendered {
+    /// Output: path of the first file.
+    pub const PATH: Out<Self> = Out::new("path");
+
     async fn set(&self, sh: Shell<'_>) -> Result<SealedSet, Failure> {
         let path = known(&self.sealed, "sealed")?;
         read_set(sh, path)
@@ -39,7 +42,11 @@ impl SecretsRendered {
             .map(|target| target.form.secrets())
             .sum();
         let files = self.targets.len();
-        Receipt::note(format!("{values} secrets in {files} file(s), mode 0600"))
+        let receipt = Receipt::note(format!("{values} secrets in {files} file(s), mode 0600"));
+        match self.targets.first() {
+            Some(target) => receipt.with(Self::PATH.name(), &*target.path),
+            None => receipt,
+        }
     }
 
     fn names(&self) -> String {

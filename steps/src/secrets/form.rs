@@ -38,6 +38,8 @@ pub enum Form {
     Coturn,
     /// Helm values of the chart `kube-prometheus-stack`.
     Prometheus,
+    /// Helm values of the chart `team-settings`: a configuration that must not be missing.
+    TeamSettings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,8 @@ const ANSIBLE: &[(&str, Field)] = &[
 ];
 
 const COTURN: &[(&str, Field)] = &[("secrets.zrestSecrets", List(Name::Zrest))];
+
+const TEAM_SETTINGS: &[(&str, Field)] = &[("secrets.configJson", Fixed("e30K"))];
 
 const PROMETHEUS: &[(&str, Field)] = &[
     ("prometheus.auth.username", Fixed("admin")),
@@ -180,6 +184,7 @@ impl Form {
             Self::Ansible => ANSIBLE.to_vec(),
             Self::Coturn => COTURN.to_vec(),
             Self::Prometheus => PROMETHEUS.to_vec(),
+            Self::TeamSettings => TEAM_SETTINGS.to_vec(),
             Self::WireServer {
                 sms,
                 background_worker_postgresql,
@@ -308,7 +313,13 @@ mod tests {
         sms: true,
         background_worker_postgresql: true,
     };
-    const ALL: [Form; 4] = [Form::Ansible, WIRE, Form::Coturn, Form::Prometheus];
+    const ALL: [Form; 5] = [
+        Form::Ansible,
+        WIRE,
+        Form::Coturn,
+        Form::Prometheus,
+        Form::TeamSettings,
+    ];
 
     fn set(seed: &str) -> SealedSet {
         generate(

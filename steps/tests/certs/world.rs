@@ -82,6 +82,7 @@ pub(crate) fn rule(needed: Option<&str>) -> NftHairpin {
 
 pub(crate) fn probe(host_ip: &str) -> HairpinNeeded {
     HairpinNeeded {
+        certificates: None,
         host_ip: host_ip.to_owned(),
         nodes: vec![node()],
         login: login(),

@@ -109,7 +109,16 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let open = bare.clone().with_nft(&traffic().script("eth0").unwrap());
     let egress = |name, machine: &Machine, open| {
         let wan = Input::Value("eth0".to_owned());
-        scenario("traffic", name, machine, &NftEgress { wan, open })
+        scenario(
+            "traffic",
+            name,
+            machine,
+            &NftEgress {
+                wan,
+                open,
+                needed: None,
+            },
+        )
     };
     let user = DockerUser {
         bridge: "virbr0".to_owned(),

@@ -17,6 +17,7 @@ mod kube;
 mod marks;
 mod perform;
 mod preset;
+mod restart;
 mod sha256;
 mod state;
 mod store;

@@ -9,6 +9,7 @@ use wiab_engine::ports::{Step, Tick};
 
 use super::super::login::Login;
 use super::super::nft_hairpin::NftHairpin;
+use super::super::tool::Toolbox;
 use super::super::{Act, bound, only_looked};
 use super::{KubeNode, Reached, is_ssh, on_host, reached, try_web};
 use crate::host::shell::Shell;
@@ -40,8 +41,53 @@ pub struct HairpinNeeded {
     pub login: Login,
     /// The rule that would be added.
     pub rule: NftHairpin,
+    /// The certificates for whose sake all this is; once they are issued, only renewal needs the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Certificates>,
     /// How long the ingress controller may take to answer on all nodes, in milliseconds.
     pub deadline_ms: u64,
+}
+
+/// Certificates that are asked for, or issued already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificates {
+    /// Where kubectl runs.
+    pub toolbox: Toolbox,
+    /// Their names.
+    pub names: Vec<String>,
+    /// Whether the rule is not needed any more once they are there.
+    pub then_remove: bool,
+}
+
+impl Certificates {
+    /// Whether all of them are issued. A cluster that does not answer has issued none.
+    async fn are_issued(&self, sh: Shell<'_>) -> Result<bool, Failure> {
+        let mut args = vec!["get", "certificates", "--ignore-not-found", "-o", "json"];
+        args.extend(self.names.iter().map(String::as_str));
+        let Ok(cmd) = self.toolbox.kubectl(&args) else {
+            return Ok(false);
+        };
+        let Some(output) = sh.probe(&cmd).await?.filter(crate::host::Output::ok) else {
+            return Ok(false);
+        };
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let one = std::slice::from_ref(&answer);
+        let items = answer.get("items").and_then(Value::as_array);
+        let ready = |item: &&Value| {
+            let conditions = item.pointer("/status/conditions").and_then(Value::as_array);
+            conditions.into_iter().flatten().any(|condition| {
+                let text = |key| condition.get(key).and_then(Value::as_str);
+                (text("type"), text("status")) == (Some("Ready"), Some("True"))
+            })
+        };
+        let count = items
+            .map_or(one, Vec::as_slice)
+            .iter()
+            .filter(ready)
+            .count();
+        Ok(count >= self.names.len())
+    }
 }
 
 /// What one look found.
@@ -60,6 +106,8 @@ struct Ground {
 impl HairpinNeeded {
     /// Output: `yes`, `no` or `elsewhere`.
     pub const NEEDED: Out<Self> = Out::new("needed");
+    /// Output: `yes` while a certificate is still to be issued, else `no`.
+    pub const WAITING: Out<Self> = Out::new("waiting");
     /// Output: why, in one sentence.
     pub const REASON: Out<Self> = Out::new("reason");
 
@@ -95,6 +143,30 @@ impl HairpinNeeded {
     }
 
     async fn look(&self, sh: Shell<'_>) -> Result<Look, Failure> {
+        let issued = match &self.certificates {
+            Some(certificates) => certificates.are_issued(sh).await?,
+            None => false,
+        };
+        let waiting = if issued { NO } else { YES };
+        let done = issued
+            && self
+                .certificates
+                .as_ref()
+                .is_some_and(|all| all.then_remove);
+        if done {
+            let reason = "all certificates are issued, and the rule is not kept for their renewal";
+            let receipt = Receipt::note(reason)
+                .with(Self::NEEDED.name(), NO)
+                .with(Self::REASON.name(), reason);
+            return Ok(Look::Measured(receipt.with(Self::WAITING.name(), waiting)));
+        }
+        Ok(match self.way(sh).await? {
+            Look::Measured(receipt) => Look::Measured(receipt.with(Self::WAITING.name(), waiting)),
+            other => other,
+        })
+    }
+
+    async fn way(&self, sh: Shell<'_>) -> Result<Look, Failure> {
         if let Some(waiting) = self.ingress(sh).await? {
             return Ok(Look::Waiting(waiting));
         }
