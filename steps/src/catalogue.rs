@@ -58,6 +58,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::nft_hairpin_removed::NftHairpinRemoved>(),
     entry::<kinds::nft_hairpin::NftHairpin>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
+    entry::<kinds::release_tree::ReleaseTree>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_sealed::SecretsSealed>(),
     entry::<kinds::ssh_host_keys::SshHostKeys>(),

@@ -222,6 +222,13 @@ impl ArtifactFile {
             .await?;
         sh.ok(&Cmd::new(["mv", "-n", "--", &part, &self.path]))
             .await?;
+        if exists(sh, &part).await? {
+            return Err(Failure::dirty(format!(
+                "{} came into being during the download",
+                self.path
+            ))
+            .retry());
+        }
         sh.ok(&Cmd::new(["sync", "--", Self::dir(&self.path)]))
             .await?;
         let how = if self.sha256.is_some() {
@@ -341,9 +348,4 @@ impl Act for ArtifactFile {
         }
         Ok(())
     }
-}
-
-/// Name of a release's directory: the beginning of its artifact's digest.
-pub(super) fn id_of(digest: &str) -> String {
-    short(digest)
 }

@@ -25,6 +25,7 @@ pub mod nft_hairpin_removed;
 pub mod plays;
 pub mod qcow2_overlay;
 mod qemu;
+pub mod release_tree;
 pub mod secrets_rendered;
 pub mod secrets_sealed;
 pub mod secrets_target;
