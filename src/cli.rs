@@ -104,6 +104,9 @@ pub(crate) enum Command {
     Journal(JournalCommand),
     /// Draw the plan
     Graph(GraphArgs),
+    /// Work on the installation's secrets
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -338,6 +341,22 @@ pub(crate) enum GraphForm {
     Mermaid,
     /// Text
     Ascii,
+}
+
+/// `wiab secrets`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Give secrets new values, everywhere they are used
+    Rotate {
+        /// Which ones, such as `zrest` and `postgresql_wire`, which are the default; `zauth_private` logs every user out
+        secrets: Vec<String>,
+        /// Only show what would be done
+        #[arg(long)]
+        plan: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
 
 /// `wiab config`.

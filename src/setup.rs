@@ -5,19 +5,61 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use wiab_engine::id::StepId;
 use wiab_engine::plan::{Plan, PlanError};
-use wiab_plans::{CommandLine, Duration, Settings, SiteStep, StagingError};
+use wiab_engine::select::Selection;
+use wiab_plans::{CommandLine, Duration, Rotation, Settings, SiteStep, StagingError};
 use wiab_steps::kind::BuildError;
 
+use crate::cmd::select;
 use crate::config::diag::Diag;
 use crate::config::steps::RawStep;
 use crate::config::{Config, Origin, schema};
 use crate::exit::Code;
 use crate::problem::Problem;
 
-/// The plan that the configuration describes, checked.
+/// The whole plan that the configuration describes, checked; [`part`] answers what is wanted of it.
 pub(crate) fn plan(config: &Config) -> Result<Plan, Problem> {
+    of(config, &settings(config)?)
+}
+
+/// What the configuration and the command line want of the plan.
+pub(crate) fn part(config: &Config, asked: &Selection) -> Result<Plan, Problem> {
     let settings = settings(config)?;
-    let mut plan = wiab_plans::wiab_staging(&settings).map_err(|error| match error {
+    let whole = of(config, &settings)?;
+    let words = settings.plan.words().iter();
+    let own = Selection {
+        only: words.map(|word| (*word).to_owned()).collect(),
+        ..Selection::default()
+    };
+    if own.is_all() {
+        return select::part(asked, &whole);
+    }
+    let mut selection = asked.clone();
+    if asked.only.is_empty() {
+        selection.only = own.only;
+    } else {
+        // What is asked for must lie in the configured part.
+        let inner = select::part(&own, &whole)?;
+        select::part(asked, &inner)?;
+    }
+    select::part(&selection, &whole)
+}
+
+/// The plan that gives secrets new values.
+pub(crate) fn rotation(config: &Config, rotation: Rotation) -> Result<Plan, Problem> {
+    let settings = Settings {
+        rotation: Some(rotation),
+        ..settings(config)?
+    };
+    let words = Rotation::WORDS.iter();
+    let selection = Selection {
+        only: words.map(|word| (*word).to_owned()).collect(),
+        ..Selection::default()
+    };
+    select::part(&selection, &of(config, &settings)?)
+}
+
+fn of(config: &Config, settings: &Settings) -> Result<Plan, Problem> {
+    let mut plan = wiab_plans::wiab_staging(settings).map_err(|error| match error {
         StagingError::Settings(problems) => unfit(config, &problems),
         StagingError::Build(error) => wrong(config, &error),
     })?;

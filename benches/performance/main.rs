@@ -5,6 +5,7 @@
 mod binary;
 mod engine;
 mod history;
+mod makespan;
 mod others;
 mod raw;
 mod report;
@@ -31,6 +32,10 @@ const PARTS: &[(&str, &str)] = &[
     ("scale", "cost of a step in plans of 100, 1,000 and 10,000"),
     ("resume", "10,000 finished steps to the first decision"),
     ("verify", "1,000,000 events"),
+    (
+        "makespan",
+        "the whole installation in virtual time, with the reference durations",
+    ),
     ("binary", "size, start and memory of the release binary"),
     ("terraform", "a shorter chain of terraform_data resources"),
 ];
@@ -95,6 +100,7 @@ fn run(part: &str, args: &Args, dir: &Path, report: &mut Report) -> Outcome<()> 
         "scale" => scale(args, dir, report),
         "resume" => history::resume(args.rounds, dir, report),
         "verify" => history::verify(dir, report),
+        "makespan" => makespan::all(report),
         "binary" => binary::all(args.rounds, dir, report),
         "terraform" => others::terraform(dir, report),
         _ => Ok(()),

@@ -12,7 +12,8 @@ pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
     CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
-    NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Settings, SiteStep, VmSettings,
+    NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Rotation, Settings, SiteStep,
+    VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 

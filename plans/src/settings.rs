@@ -42,6 +42,8 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
+    pub rotation: Option<Rotation>,
     /// Site-specific steps.
     #[serde(rename = "step")]
     pub steps: Vec<SiteStep>,
@@ -63,6 +65,7 @@ impl Default for Settings {
             vms: VmSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
+            rotation: None,
             steps: Vec::new(),
         }
     }
@@ -102,8 +105,44 @@ pub enum PlanName {
     /// The installation, and the site's steps.
     #[default]
     WiabStaging,
+    /// Of the installation, the firewall and what belongs to it.
+    Traffic,
+    /// Of the installation, the certificates and what they need.
+    Certificates,
     /// The site's steps alone.
     Steps,
+}
+
+impl PlanName {
+    /// The areas and steps of the installation that the plan consists of; empty means all of it.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::WiabStaging | Self::Steps => &[],
+            Self::Traffic => &["fw"],
+            Self::Certificates => &["hp", "egress", "cert", "e2e"],
+        }
+    }
+}
+
+/// A rotation of secrets: new values for the named ones, once per label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// Its name: letters, digits, `-`.
+    pub label: String,
+    /// The secrets, as the sealed set names them.
+    pub secrets: Vec<String>,
+}
+
+impl Rotation {
+    /// The areas and steps of the installation that a rotation consists of.
+    pub const WORDS: &'static [&'static str] = &[
+        "rot",
+        "pg.secrets",
+        "sec.render-helm",
+        "helm.wire-server",
+        "helm.coturn",
+    ];
 }
 
 /// `[host]`: what the host itself needs.

@@ -9,3 +9,6 @@ mod rehearsal;
 #[cfg(test)]
 #[path = "cases/shape.rs"]
 mod shape;
+#[cfg(test)]
+#[path = "cases/thin.rs"]
+mod thin;

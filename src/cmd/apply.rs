@@ -46,7 +46,8 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
     }
     let plan = match &saved {
         Some(saved) => saved.plan.clone(),
-        None => args.select.of(&setup::plan(&config)?)?,
+        None if args.resume.is_some() => setup::plan(&config)?,
+        None => setup::part(&config, &args.select.selection())?,
     };
     let dirs = app.dirs(&config)?;
     app.printer.json_version();
@@ -78,6 +79,26 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
             runtime.block_on(job.fresh(opened, args.yes, plan, approved))
         }
     }?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    app.printer.json_exit(code);
+    Ok(code)
+}
+
+/// Begins a run of a plan that another command has made.
+pub(crate) fn begin(app: &App, config: &Config, plan: Plan, yes: bool) -> Result<Code, Problem> {
+    let dirs = app.dirs(config)?;
+    app.printer.json_version();
+    let opened = super::open_existing(app, &dirs)?;
+    if let Some((_, runs)) = &opened {
+        refuse_unsettled(app, runs)?;
+    }
+    let job = Job {
+        app,
+        config,
+        dirs: &dirs,
+    };
+    let runtime = drive::runtime()?;
+    let code = runtime.block_on(job.fresh(opened, yes, plan, None))?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     app.printer.json_exit(code);
     Ok(code)

@@ -17,7 +17,7 @@ pub(crate) fn run(app: &App, args: &GraphArgs) -> Result<Code, Problem> {
     match &args.state {
         None => draw(
             app,
-            &args.select.of(&setup::plan(&config)?)?,
+            &setup::part(&config, &args.select.selection())?,
             None,
             args.form,
         ),

@@ -10,6 +10,7 @@ pub(crate) mod journal;
 pub(crate) mod plan;
 pub(crate) mod resume;
 pub(crate) mod rollback;
+pub(crate) mod secrets;
 pub(crate) mod select;
 pub(crate) mod status;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(app: &App, command: &Command) -> Result<Code, Problem> {
         Command::Apply(args) => apply::run(app, args),
         Command::Rollback(args) => rollback::run(app, args),
         Command::Graph(args) => graph::run(app, args),
+        Command::Secrets(command) => secrets::run(app, command),
     }
 }
 

@@ -6,6 +6,7 @@ use wiab_engine::survey::Survey;
 
 use crate::app::App;
 use crate::cli::PlanArgs;
+use crate::config::Config;
 use crate::exit::Code;
 use crate::machine::Machine;
 use crate::problem::Problem;
@@ -20,19 +21,13 @@ use crate::{drive, setup};
 /// Shows the plan.
 pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
     let config = app.config(&[])?;
-    let dirs = app.dirs(&config)?;
-    let plan = args.select.of(&setup::plan(&config)?)?;
+    let plan = setup::part(&config, &args.select.selection())?;
     let diff = args
         .diff
         .as_deref()
         .map(|text| find_step(&plan, text))
         .transpose()?;
-    let machine = Machine::open(app, &config, &dirs)?;
-    // The reader holds the journal's lock; it goes away before the host is looked at.
-    let history = Store::open(app, &dirs)?
-        .map(|store| History::of(&plan, &store.own))
-        .unwrap_or_default();
-    let survey = drive::runtime()?.block_on(machine.surveyor(None).survey(&plan));
+    let (survey, history) = look(app, &config, &plan)?;
     if let Some(step) = diff.and_then(|id| plan.step(&id)) {
         let finding = survey.findings.get(&step.id);
         app.printer
@@ -70,6 +65,28 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
     } else {
         Code::Ok
     })
+}
+
+/// Shows a plan that another command has made.
+pub(crate) fn only_show(app: &App, config: &Config, plan: &Plan) -> Result<Code, Problem> {
+    let (survey, history) = look(app, config, plan)?;
+    show(app, plan, &survey, config.text("host"), &history, false);
+    match super::select::unready(app, plan, &survey) {
+        Some(problem) => Err(problem),
+        None => Ok(Code::Ok),
+    }
+}
+
+/// What the host and earlier runs say about a plan.
+fn look(app: &App, config: &Config, plan: &Plan) -> Result<(Survey, History), Problem> {
+    let dirs = app.dirs(config)?;
+    let machine = Machine::open(app, config, &dirs)?;
+    // The reader holds the journal's lock; it goes away before the host is looked at.
+    let history = Store::open(app, &dirs)?
+        .map(|store| History::of(plan, &store.own))
+        .unwrap_or_default();
+    let survey = drive::runtime()?.block_on(machine.surveyor(None).survey(plan));
+    Ok((survey, history))
 }
 
 /// Prints the plan screen, when `quiet` only its JSON; answers whether anything would be done.

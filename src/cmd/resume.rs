@@ -18,6 +18,9 @@ use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::{screen, store};
 
+/// The area of a rotation's own steps.
+const ROTATION: &str = "rot";
+
 /// What resuming needs.
 pub(crate) struct Resume<'a> {
     /// The process.
@@ -123,6 +126,10 @@ impl Resume<'_> {
             return Ok(None);
         }
         let selection = Selection::of(run.state.plan());
+        // The steps of a rotation come from the command that began it, not from the configuration.
+        if selection.only.iter().any(|word| word == ROTATION) {
+            return Ok(None);
+        }
         let fresh = &super::select::part(&selection, fresh)?;
         // Steps that an earlier revision retired are kept at the end, only to be taken back.
         let stored = Plan {

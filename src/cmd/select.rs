@@ -22,11 +22,6 @@ impl SelectArgs {
         }
     }
 
-    /// The wanted part of a plan.
-    pub(crate) fn of(&self, plan: &Plan) -> Result<Plan, Problem> {
-        part(&self.selection(), plan)
-    }
-
     /// Refuses a selection beside what already is one.
     pub(crate) fn refuse_with(&self, what: &str) -> Result<(), Problem> {
         if self.selection().is_all() {

@@ -122,8 +122,8 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "",
     },
     Key {
-        path: "plan", kind: Kind::Choice(&["wiab-staging", "steps"]), default: Some("wiab-staging"), sample: "wiab-staging",
-        about: "the installation and the [[step]]s, or the [[step]]s alone",
+        path: "plan", kind: Kind::Choice(&["wiab-staging", "traffic", "certificates", "steps"]), default: Some("wiab-staging"), sample: "wiab-staging",
+        about: "the installation and the [[step]]s, a part of it, or the [[step]]s alone",
         setting: "plan",
     },
     Key {

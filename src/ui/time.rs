@@ -39,6 +39,11 @@ pub(crate) fn clock(wall_ms: u64) -> String {
     stamp(wall_ms).strftime("%H:%M:%S").to_string()
 }
 
+/// `2026-11-24-120431`: a name for what was done then.
+pub(crate) fn label(wall_ms: u64) -> String {
+    stamp(wall_ms).strftime("%Y-%m-%d-%H%M%S").to_string()
+}
+
 /// RFC 3339 with milliseconds, for JSON.
 pub(crate) fn rfc3339(wall_ms: u64) -> String {
     stamp(wall_ms)

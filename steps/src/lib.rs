@@ -7,5 +7,6 @@ pub mod kinds;
 pub mod lease;
 pub mod release;
 pub mod secrets;
+pub mod traffic;
 pub mod values;
 pub mod yaml;

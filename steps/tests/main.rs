@@ -13,4 +13,5 @@
 
 mod hosts;
 mod laws;
+mod traffic;
 mod values;

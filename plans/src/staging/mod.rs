@@ -54,7 +54,9 @@ pub fn wiab_staging(settings: &Settings) -> Result<Plan, StagingError> {
         return Err(StagingError::Settings(problems));
     }
     let mut plan = match settings.plan {
-        PlanName::WiabStaging => Staging::new(settings).build(),
+        PlanName::WiabStaging | PlanName::Traffic | PlanName::Certificates => {
+            Staging::new(settings).build()
+        }
         PlanName::Steps => PlanBuilder::new("steps"),
     };
     for step in &settings.steps {

@@ -1,5 +1,6 @@
-//! The whole slice on the simulated machine, with wiab killed at every host operation and at every event boundary: resume
-//! ends like an undisturbed run, rollback ends where everything began.
+//! The whole plan on the simulated machine, with wiab killed at host operations and event boundaries: resume ends like an
+//! undisturbed run, rollback ends where everything began. [`thin`] chooses the kill points; `WIAB_KILLPOINTS=all` takes
+//! every one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,9 @@ use wiab_engine::runner::{Runner, World};
 use wiab_engine::state::{Direction, RunState};
 use wiab_plans::{Settings, wiab_staging};
 use wiab_steps::catalogue::Catalogue;
-use wiab_steps::host::sim::{Machine, Phase, Point, Points, SimHost, SimOptions, Tap};
+use wiab_steps::host::sim::{Fate, Machine, Phase, Point, Points, SimHost, SimOptions, Tap};
+
+use crate::thin::{Place, thin};
 
 const RUN: RunId = RunId([5; 16]);
 
@@ -36,6 +39,8 @@ struct LogInner {
     events: Vec<Event>,
     points: u64,
     die_at: Option<u64>,
+    /// What each boundary lies before.
+    boundaries: Vec<String>,
 }
 
 impl Log {
@@ -47,13 +52,15 @@ impl Log {
         self.with(|inner| {
             inner.points = 0;
             inner.die_at = die_at;
+            inner.boundaries.clear();
         });
     }
 
     /// One boundary; answers whether the power goes off here.
-    fn point(&self) -> bool {
+    fn point(&self, before: &str) -> bool {
         let dead = self.with(|inner| {
             inner.points += 1;
+            inner.boundaries.push(before.to_owned());
             inner.die_at == Some(inner.points)
         });
         if dead {
@@ -68,12 +75,12 @@ impl RunLog for Log {
         Box::pin(async move {
             // Every prefix of the batch may be what survives; all of it, unacknowledged, is the last one.
             for event in events {
-                if self.point() {
+                if self.point(&label(&event)) {
                     std::future::pending::<()>().await;
                 }
                 self.with(|inner| inner.events.push(event));
             }
-            if self.point() {
+            if self.point("acknowledged") {
                 std::future::pending::<()>().await;
             }
             Ok(())
@@ -86,6 +93,29 @@ impl RunLog for Log {
             bytes: bytes.len() as u64,
         };
         Box::pin(async move { Ok(evidence) })
+    }
+}
+
+/// Kind and step of an event.
+fn label(event: &Event) -> String {
+    let json = wiab_engine::codec::to_json(event);
+    let step = json.get("step").and_then(Value::as_str).unwrap_or_default();
+    format!("{} {step}", event.name())
+}
+
+/// Notes how many events were durable at each point of the host.
+#[derive(Debug)]
+struct Trace {
+    log: Log,
+    points: Points,
+    written: Mutex<Vec<u64>>,
+}
+
+impl Tap for Trace {
+    fn at(&self, point: &Point) -> Fate {
+        let events = self.log.with(|inner| inner.events.len() as u64);
+        self.written.lock().unwrap().push(events);
+        self.points.at(point)
     }
 }
 
@@ -117,7 +147,8 @@ struct Left {
     machine: Machine,
     ended: Option<Outcome>,
     seen: Vec<Point>,
-    events: u64,
+    written: Vec<u64>,
+    boundaries: Vec<String>,
 }
 
 fn process(plan: &Plan, log: &Log, machine: Machine, goal: Goal, kill: Kill) -> Left {
@@ -129,7 +160,12 @@ fn process(plan: &Plan, log: &Log, machine: Machine, goal: Goal, kill: Kill) -> 
         Kill::Event(at) => Some(at),
         Kill::Never | Kill::Host(_) => None,
     });
-    let tap_door: Arc<dyn Tap> = Arc::new(tap.clone());
+    let trace = Arc::new(Trace {
+        log: log.clone(),
+        points: tap,
+        written: Mutex::default(),
+    });
+    let tap_door: Arc<dyn Tap> = trace.clone();
     let host = SimHost::in_memory(
         machine,
         SimOptions {
@@ -157,8 +193,9 @@ fn process(plan: &Plan, log: &Log, machine: Machine, goal: Goal, kill: Kill) -> 
     Left {
         machine: host.machine(),
         ended,
-        seen: tap.seen(),
-        events: log.with(|inner| inner.points),
+        seen: trace.points.seen(),
+        written: std::mem::take(&mut *trace.written.lock().unwrap()),
+        boundaries: log.with(|inner| std::mem::take(&mut inner.boundaries)),
     }
 }
 
@@ -213,7 +250,10 @@ struct Reference {
     before: Machine,
     after: Value,
     points: Vec<Point>,
-    events: u64,
+    /// Per point of the host, how many events were durable.
+    written: Vec<u64>,
+    /// Per boundary between events, what it lies before.
+    boundaries: Vec<String>,
     effects: BTreeMap<String, u32>,
 }
 
@@ -233,7 +273,8 @@ fn reference() -> Reference {
         plan,
         before,
         points: left.seen,
-        events: left.events,
+        written: left.written,
+        boundaries: left.boundaries,
     }
 }
 
@@ -337,18 +378,53 @@ fn may_repeat(what: &str) -> bool {
     refreshing || working
 }
 
-/// Every first kill; each with no second one, and with one at a point that moves through the resume.
+/// Takes every kill point instead of those that stand for all.
+const ALL: &str = "WIAB_KILLPOINTS";
+
+/// The first kills.
+fn first_kills(reference: &Reference) -> Vec<Kill> {
+    let hosts: Vec<Place> = reference
+        .points
+        .iter()
+        .zip(&reference.written)
+        .map(|(point, events)| Place::host(point, *events))
+        .collect();
+    let events: Vec<Place> = (1..)
+        .zip(&reference.boundaries)
+        .map(|(index, what)| Place::event(index, what))
+        .collect();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "chooses how much is tested, by hand"
+    )]
+    let all = std::env::var_os(ALL).is_some_and(|value| value == "all");
+    let chosen = |places: &[Place]| -> Vec<u64> {
+        if all {
+            places.iter().map(|place| place.index).collect()
+        } else {
+            thin(places)
+        }
+    };
+    let hosts = chosen(&hosts).into_iter().map(Kill::Host);
+    hosts
+        .chain(chosen(&events).into_iter().map(Kill::Event))
+        .collect()
+}
+
+/// Every first kill, to both goals; each with no second one, and with one at a point that moves through the resume.
 fn universes(reference: &Reference) -> Vec<(Goal, Kill, Option<Kill>)> {
-    let hosts = (1..=reference.points.len() as u64).map(Kill::Host);
-    let events = (1..=reference.events).map(Kill::Event);
+    let (hosts, events) = (
+        reference.points.len() as u64,
+        reference.boundaries.len() as u64,
+    );
     let mut all = Vec::new();
-    for (number, first) in hosts.chain(events).enumerate() {
-        let number = number as u64;
+    for (number, first) in (0_u64..).zip(first_kills(reference)) {
         for goal in [Goal::Forward, Goal::Back] {
+            // Multiples of a prime spread over the whole resume, whatever its length.
             let second = if number.is_multiple_of(2) {
-                Kill::Host(1 + number * 7 % 97)
+                Kill::Host(1 + number * 7_919 % hosts.max(1))
             } else {
-                Kill::Event(1 + number * 5 % 41)
+                Kill::Event(1 + number * 7_919 % events.max(1))
             };
             all.push((goal, first, None));
             all.push((goal, first, Some(second)));
@@ -358,7 +434,7 @@ fn universes(reference: &Reference) -> Vec<(Goal, Kill, Option<Kill>)> {
 }
 
 #[test]
-fn every_kill_point_of_the_slice_converges() {
+fn every_kill_point_converges() {
     let reference = reference();
     let all = universes(&reference);
     let divergent: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -387,9 +463,10 @@ fn every_kill_point_of_the_slice_converges() {
     });
     let divergent = divergent.into_inner().unwrap();
     println!(
-        "{} host points and {} event boundaries, {} kill points in all, {} divergent",
+        "{} host points and {} event boundaries, {} of them to stand for all; {} kills, {} divergent",
         reference.points.len(),
-        reference.events,
+        reference.boundaries.len(),
+        first_kills(&reference).len(),
         all.len(),
         divergent.len()
     );

@@ -264,6 +264,12 @@ pub trait Host: Send + Sync + fmt::Debug {
         line: LineSink<'a>,
     ) -> BoxFuture<'a, Result<Output, HostError>>;
 
+    /// Proves that a new connection to the machine can be made: over a network, by making one beside the present one. Where
+    /// no connection is needed there is nothing to prove.
+    fn renew<'a>(&'a self, _cancel: &'a Cancel) -> BoxFuture<'a, Result<(), HostError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Reads a file; `None` if it does not exist. `root` reads what only root may.
     fn read<'a>(
         &'a self,

@@ -59,8 +59,8 @@ fn without_counts(mut expr: Value) -> Value {
     expr
 }
 
-/// The rules of a table or chain; `None` when it (or nft) does not exist.
-pub(super) async fn list(sh: Shell<'_>, what: &[&str]) -> Result<Option<Vec<Rule>>, Failure> {
+/// What nft lists, as JSON; `None` when the table or chain (or nft) does not exist.
+pub(super) async fn listing(sh: Shell<'_>, what: &[&str]) -> Result<Option<Value>, Failure> {
     let mut arguments = vec!["-j", "list"];
     arguments.extend(what);
     let Some(output) = sh.probe(&nft(&arguments)).await? else {
@@ -74,9 +74,14 @@ pub(super) async fn list(sh: Shell<'_>, what: &[&str]) -> Result<Option<Vec<Rule
             Err(Failure::dirty(format!("nft cannot list: {said}")))
         };
     }
-    let listing: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Failure::dirty(format!("nft's JSON cannot be read: {error}")))?;
-    Ok(Some(rules(&listing)))
+    serde_json::from_slice(&output.stdout)
+        .map(Some)
+        .map_err(|error| Failure::dirty(format!("nft's JSON cannot be read: {error}")))
+}
+
+/// The rules of a table or chain; `None` when it (or nft) does not exist.
+pub(super) async fn list(sh: Shell<'_>, what: &[&str]) -> Result<Option<Vec<Rule>>, Failure> {
+    Ok(listing(sh, what).await?.as_ref().map(rules))
 }
 
 /// The rules of our own table.
@@ -86,10 +91,18 @@ pub(super) async fn our_table(sh: Shell<'_>) -> Result<Option<Vec<Rule>>, Failur
 
 /// Our own table as text that nft reads back; `None` when it does not exist.
 pub(super) async fn our_table_text(sh: Shell<'_>) -> Result<Option<String>, Failure> {
-    if our_table(sh).await?.is_none() {
+    table_text(sh, ("ip", TABLE)).await
+}
+
+/// A table as text that nft reads back; `None` when it does not exist.
+pub(super) async fn table_text(
+    sh: Shell<'_>,
+    (family, name): (&str, &str),
+) -> Result<Option<String>, Failure> {
+    if listing(sh, &["table", family, name]).await?.is_none() {
         return Ok(None);
     }
-    let output = sh.ok(&nft(&["list", "table", "ip", TABLE])).await?;
+    let output = sh.ok(&nft(&["list", "table", family, name])).await?;
     Ok(Some(output.text()))
 }
 

@@ -159,6 +159,25 @@ pub fn generate(
     SealedSet::new(created, values).map_err(|(name, why)| GenerateError::SelfCheck { name, why })
 }
 
+/// A set in which the values of `names` are new; with zauth's private key its public one changes, too.
+pub(crate) fn rotate(
+    set: &SealedSet,
+    names: &[Name],
+    entropy: &mut dyn Entropy,
+    rotation: &str,
+) -> Result<SealedSet, GenerateError> {
+    let mut made = BTreeMap::new();
+    for name in names {
+        made.insert(*name, fresh(*name, entropy, &made)?);
+    }
+    if names.contains(&Name::ZauthPrivate) {
+        let public = fresh(Name::ZauthPublic, entropy, &made)?;
+        made.insert(Name::ZauthPublic, public);
+    }
+    set.with(made, rotation)
+        .map_err(|(name, why)| GenerateError::SelfCheck { name, why })
+}
+
 fn adopted(name: Name, value: SecretString, from: String) -> Result<Sealed, GenerateError> {
     match name.check(value.expose_secret()) {
         Ok(()) => Ok(Sealed {

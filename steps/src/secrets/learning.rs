@@ -9,6 +9,9 @@ use super::scrub::Scrubber;
 use super::sealed::SealedSet;
 use crate::host::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
 
+/// How the names of sealed sets end: `secrets.toml`, `secrets.before-2026-01.toml`.
+const SUFFIX: &str = ".toml";
+
 /// Another host, whose sealed set the scrubber learns whenever it is read or written: also the one made in this run.
 #[derive(Debug)]
 pub struct LearningHost {
@@ -18,7 +21,7 @@ pub struct LearningHost {
 }
 
 impl LearningHost {
-    /// Watches the sealed set at `path` on `host`.
+    /// Watches the sealed set at `path` on `host`, and what a rotation keeps of it beside it.
     pub fn new(host: Arc<dyn Host>, scrubber: Arc<Scrubber>, path: &str) -> Self {
         Self {
             host,
@@ -29,7 +32,12 @@ impl LearningHost {
 
     /// Learns before anything can happen with the values. A damaged set teaches nothing; the step that reads it says so.
     fn learn(&self, path: &str, bytes: &[u8]) -> Result<(), HostError> {
-        let set = (path == self.path).then(|| SealedSet::parse(path, bytes));
+        let stem = self.path.strip_suffix(SUFFIX).unwrap_or(&self.path);
+        let ours = path
+            .strip_suffix(SUFFIX)
+            .and_then(|path| path.strip_prefix(stem));
+        let watched = path == self.path || ours.is_some_and(|rest| rest.starts_with('.'));
+        let set = watched.then(|| SealedSet::parse(path, bytes));
         match set {
             Some(Ok(set)) => self.scrubber.learn(&set).map_err(|error| HostError::File {
                 path: path.to_owned(),

@@ -11,17 +11,41 @@ use super::generate::{Found, GenerateError};
 use super::name::{Name, ShapeError};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Output};
+use crate::kinds::tool::Toolbox;
 
 /// How the cluster is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// The words before `get secrets …`: `kubectl`, or the tool container that holds it.
-    pub kubectl: Vec<String>,
+    /// Through what.
+    pub kubectl: Kubectl,
     /// Path of the administrator's kubeconfig on the host; as long as it does not exist, there is no cluster.
     pub kubeconfig: String,
     /// Namespace of the charts.
     pub namespace: String,
+}
+
+/// How kubectl is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Kubectl {
+    /// Words before its arguments: `kubectl`.
+    Words(Vec<String>),
+    /// In the release's tool container.
+    Toolbox(Toolbox),
+}
+
+impl Kubectl {
+    /// A call of it.
+    pub(crate) fn cmd(&self, args: &[&str]) -> Result<Cmd, Failure> {
+        match self {
+            Self::Words(words) => {
+                let words = words.iter().map(String::as_str);
+                Ok(Cmd::new(words.chain(args.iter().copied())))
+            }
+            Self::Toolbox(toolbox) => toolbox.kubectl(args),
+        }
+    }
 }
 
 /// Kubernetes secret, key in it, and what it is.
@@ -82,7 +106,7 @@ impl LiveError {
 }
 
 impl Cluster {
-    fn query(&self) -> Cmd {
+    fn query(&self) -> Result<Cmd, Failure> {
         let mut names: Vec<&str> = PLACES.iter().map(|(secret, _, _)| *secret).collect();
         names.sort_unstable();
         names.dedup();
@@ -93,8 +117,8 @@ impl Cluster {
             "-o",
             "json",
         ];
-        let words = self.kubectl.iter().map(String::as_str);
-        Cmd::new(words.chain(["get", "secrets"]).chain(names).chain(fixed))
+        self.kubectl
+            .cmd(&[&["get", "secrets"], names.as_slice(), &fixed].concat())
     }
 
     /// What the cluster uses; nothing as long as there is no cluster. A cluster that does not answer is a failure: it may
@@ -104,7 +128,8 @@ impl Cluster {
         if known.is_none() {
             return Ok(Found::default());
         }
-        match sh.secret(&self.query()).await.map_err(LiveError::Host)? {
+        let query = self.query().map_err(LiveError::Host)?;
+        match sh.secret(&query).await.map_err(LiveError::Host)? {
             Some(output) if output.ok() => read(&Zeroizing::new(output.stdout))
                 .map_err(|error| LiveError::Unusable(self.unusable(&error))),
             answer => Err(LiveError::Silent(self.silent(answer.as_ref()))),

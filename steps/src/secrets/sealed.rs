@@ -44,6 +44,7 @@ pub(crate) struct Sealed {
 #[derive(Debug, Clone)]
 pub struct SealedSet {
     created: String,
+    rotated: Option<String>,
     values: BTreeMap<Name, Sealed>,
 }
 
@@ -117,6 +118,8 @@ struct Raw {
     #[serde(rename = "version")]
     _version: u64,
     created: String,
+    #[serde(default)]
+    rotated: Option<String>,
     secrets: BTreeMap<String, RawValue>,
 }
 
@@ -137,6 +140,7 @@ impl SealedSet {
     ) -> Result<Self, (Name, ShapeError)> {
         let set = Self {
             created: created.to_owned(),
+            rotated: None,
             values,
         };
         for name in Name::ALL {
@@ -182,6 +186,24 @@ impl SealedSet {
         &self.created
     }
 
+    /// The rotation that made its newest values, if there was one.
+    pub fn rotated(&self) -> Option<&str> {
+        self.rotated.as_deref()
+    }
+
+    /// The same with other values, checked like a new set, under the name of a rotation.
+    pub(crate) fn with(
+        &self,
+        fresh: BTreeMap<Name, Sealed>,
+        rotation: &str,
+    ) -> Result<Self, (Name, ShapeError)> {
+        let mut values = self.values.clone();
+        values.extend(fresh);
+        let mut set = Self::new(&self.created, values)?;
+        set.rotated = Some(rotation.to_owned());
+        Ok(set)
+    }
+
     /// The file's text.
     pub fn encode(&self) -> Zeroizing<String> {
         // Large enough from the start: growing would leave copies in memory.
@@ -189,6 +211,9 @@ impl SealedSet {
         text.push_str(HEADER);
         for part in ["version = 1\ncreated = \"", &self.created, "\"\n"] {
             text.push_str(part);
+        }
+        if let Some(rotation) = &self.rotated {
+            entry(&mut text, "rotated", rotation);
         }
         for (name, sealed) in &self.values {
             for part in ["\n[secrets.", name.as_str(), "]\n"] {
@@ -257,6 +282,7 @@ impl SealedSet {
         }
         Ok(Self {
             created: raw.created,
+            rotated: raw.rotated,
             values,
         })
     }

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod crash;
+mod kube;
 mod lease;
 mod local;
 mod sim;

@@ -2,15 +2,17 @@
 
 mod canary;
 mod chart_values;
+mod cluster;
 mod defects;
-mod harness;
+pub(crate) mod harness;
 mod openssl;
 mod release_files;
-mod scenarios;
+pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
+mod tools;
 mod unsaid;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeSet;
 
@@ -36,6 +38,11 @@ async fn files_keys_and_commands_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn the_cluster_obeys_the_laws() {
+    obey("cluster").await;
+}
+
+#[tokio::test]
 async fn the_host_obeys_the_laws() {
     obey("host").await;
 }
@@ -48,6 +55,16 @@ async fn networks_obey_the_laws() {
 #[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
+}
+
+#[tokio::test]
+async fn tools_obey_the_laws() {
+    obey("tools").await;
+}
+
+#[tokio::test]
+async fn traffic_obeys_the_laws() {
+    obey("traffic").await;
 }
 
 #[tokio::test]
@@ -64,7 +81,9 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     let groups: BTreeSet<&str> = all.iter().map(|scenario| scenario.group).collect();
     assert_eq!(
         groups,
-        BTreeSet::from(["files", "host", "network", "secrets", "vm"])
+        BTreeSet::from([
+            "cluster", "files", "host", "network", "secrets", "tools", "traffic", "vm"
+        ])
     );
 }
 

@@ -294,8 +294,11 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(networks().await);
     all.extend(files().await);
     all.extend(super::chart_values::all().await);
+    all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);
     all.extend(super::secrets::scenarios().await);
+    all.extend(super::tools::scenarios());
+    all.extend(crate::traffic::world::scenarios());
     all
 }
 

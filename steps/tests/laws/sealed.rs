@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use wiab_engine::outcome::{Failure, Probe, Residue, RetryAdvice};
 use wiab_steps::host::sim::Machine;
 use wiab_steps::host::{Host, Meta};
-use wiab_steps::secrets::{Name, Origin, SealedSet};
+use wiab_steps::secrets::{Kubectl, Name, Origin, SealedSet};
 
 use super::scenarios::deploy;
 use super::secrets::{
@@ -120,7 +120,7 @@ async fn a_cluster_that_does_not_answer_is_not_taken_for_none() {
         assert!(failure.why.contains("cannot be asked"), "{failure:?}");
     }
     let mut sealing = sealed("");
-    sealing.cluster.as_mut().unwrap().kubectl = vec!["kubectl".to_owned()];
+    sealing.cluster.as_mut().unwrap().kubectl = Kubectl::Words(vec!["kubectl".to_owned()]);
     let failure = asks(&world, &world.bind(&sealing)).await;
     assert!(
         failure.why.contains("kubectl is not installed"),

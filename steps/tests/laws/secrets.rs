@@ -6,9 +6,12 @@ use serde_json::{Value, json};
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::secrets_rendered::SecretsRendered;
+use wiab_steps::kinds::secrets_rotated::SecretsRotated;
 use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
 use wiab_steps::kinds::secrets_target::Target;
-use wiab_steps::secrets::{Cluster, Form, Found, Name, SealedSet, SeededEntropy, generate};
+use wiab_steps::secrets::{
+    Cluster, Form, Found, Kubectl, Name, SealedSet, SeededEntropy, generate,
+};
 
 use super::scenarios::{Scenario, deploy, dirs};
 use super::world::World;
@@ -51,7 +54,7 @@ pub(crate) fn files() -> [(String, Form); 3] {
 /// A cluster that `command` of `sh` answers for.
 pub(crate) fn cluster(command: &str) -> Cluster {
     Cluster {
-        kubectl: ["sh", "-c", command].map(str::to_owned).to_vec(),
+        kubectl: Kubectl::Words(["sh", "-c", command].map(str::to_owned).to_vec()),
         kubeconfig: deploy("admin.conf"),
         namespace: "default".to_owned(),
     }
@@ -143,6 +146,61 @@ fn scenario<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenari
     }
 }
 
+fn rotated() -> SecretsRotated {
+    SecretsRotated {
+        sealed: deploy("secrets.toml"),
+        label: "2026-01".to_owned(),
+        names: ["zrest", "postgresql_wire"].map(str::to_owned).to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_changes_what_is_named_once_and_nothing_else() {
+    let set = other("set");
+    let machine =
+        ground()
+            .await
+            .with_file(&deploy("secrets.toml"), &set.encode(), 0o600, "demo:demo");
+    let world = World::new(machine);
+    world.done(&rotated()).await;
+    let text = world.text_of(&deploy("secrets.toml")).await.unwrap();
+    let new = SealedSet::parse("f", text.as_bytes()).unwrap();
+    for name in Name::ALL {
+        let named = rotated().names.iter().any(|text| text == name.as_str());
+        assert_eq!(set.get(name) != new.get(name), named, "{name}");
+    }
+    let kept = world.text_of(&rotated().before()).await.unwrap();
+    assert_eq!(kept, *set.encode());
+}
+
+#[tokio::test]
+async fn what_must_not_change_is_refused_with_its_reason() {
+    let machine = ground().await.with_file(
+        &deploy("secrets.toml"),
+        &other("set").encode(),
+        0o600,
+        "demo:demo",
+    );
+    for (name, why) in [
+        ("mls_ed25519", "existing MLS groups"),
+        ("minio_secret_key", "command line"),
+        ("postgresql_repmgr", "re-clones the replicas"),
+        ("nonsense", "there is no secret"),
+    ] {
+        let world = World::new(machine.clone());
+        let before = world.state();
+        let kind = SecretsRotated {
+            names: vec![name.to_owned()],
+            ..rotated()
+        };
+        let step = world.step(SecretsRotated::NAME, &serde_json::to_value(&kind).unwrap());
+        let image = step.capture().await.unwrap();
+        let failure = step.apply(1, false, &image).await.unwrap_err();
+        assert!(failure.why.contains(why), "{failure:?}");
+        assert_eq!(world.state(), before);
+    }
+}
+
 /// All situations of secrets.
 pub(crate) async fn scenarios() -> Vec<Scenario> {
     let fresh = ground().await;
@@ -171,6 +229,7 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
             &with_set(fresh.clone(), 0o644),
             &sealed("false"),
         ),
+        scenario("a rotation", &with_set(fresh.clone(), 0o600), &rotated()),
         scenario("secret files", &with_set(fresh, 0o600), &rendered()),
         scenario("secret files over older ones", &replaced, &rendered()),
         scenario("secret files that root has left", &roots, &rendered()),

@@ -164,7 +164,7 @@ async fn the_learning_host_is_otherwise_the_host() {
     let scrubber = Arc::new(Scrubber::default());
     let host = LearningHost::new(world.host.clone(), scrubber, "/x");
     assert_eq!(host.name(), world.host.name());
-    let cmd = Cmd::new(cluster("echo hello").kubectl);
+    let cmd = Cmd::new(["sh", "-c", "echo hello"]);
     let output = host.run(&cmd, &Cancel::default(), &|_| {}).await.unwrap();
     assert_eq!(output.text(), "hello\n");
     let meta = Meta::user(0o644);

@@ -2,19 +2,37 @@
 
 use serde_json::{Map, Value};
 
-use super::entity::{Domain, Job, Table};
+use super::cmd::Flows;
+use super::container::Container;
+use super::entity::{Domain, Inside, Job, KubeObject, Table};
+use super::inside::LOG;
+use super::kube;
 use super::state::{Change, Entity, Machine};
 
 impl Machine {
     /// The machine as JSON, without what differs between two machines that are equal: the clock, records of detached
-    /// jobs, handles of rules, times of starts.
+    /// jobs, handles of rules, times of starts, what VMs only count.
     pub fn canonical_state(&self) -> Value {
         let prefix = |kind: &str| format!("{kind}:");
         let (jobs, tables, domains) =
             (prefix(Job::KIND), prefix(Table::KIND), prefix(Domain::KIND));
+        let (flows, insides) = (prefix(Flows::KIND), prefix(Inside::KIND));
+        let counted = |key: &str| {
+            let inside = key.strip_prefix(&insides);
+            inside.is_some_and(|name| {
+                name.split_once('/')
+                    .is_some_and(|(_, what)| what.starts_with(LOG))
+            })
+        };
+        let objects = prefix(KubeObject::KIND);
         let mut state = Map::new();
         for (key, value) in &self.state {
-            let value = if key.starts_with(&jobs) {
+            if let Some(name) = key.strip_prefix(&objects) {
+                state.extend(kube::canonical(self, name));
+                continue;
+            }
+            // Connections come and go by themselves.
+            let value = if key.starts_with(&jobs) || key.starts_with(&flows) || counted(key) {
                 continue;
             } else if let Some(name) = key.strip_prefix(&tables) {
                 self.get::<Table>(name)
@@ -22,6 +40,11 @@ impl Machine {
             } else if let Some(name) = key.strip_prefix(&domains) {
                 self.get::<Domain>(name)
                     .map_or(Value::Null, |domain| machine(&domain, self.now_ms))
+            } else if let Some(name) = key.strip_prefix(&format!("{}:", Container::KIND)) {
+                match self.get::<Container>(name) {
+                    Some(container) if container.is_there() => container.cmd.argv.into(),
+                    _ => continue,
+                }
             } else {
                 value.clone()
             };
@@ -60,7 +83,11 @@ fn rules(table: &Table) -> Value {
             serde_json::json!({"hook": chain.hook, "rules": rules}),
         )
     });
-    Value::Object(chains.collect())
+    let mut all: Map<String, Value> = chains.collect();
+    for (name, elements) in &table.sets {
+        all.insert(format!("set {name}"), serde_json::json!(elements));
+    }
+    Value::Object(all)
 }
 
 fn machine(domain: &Domain, now_ms: u64) -> Value {

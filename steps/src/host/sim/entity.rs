@@ -251,6 +251,9 @@ pub(crate) struct Table {
     /// In the order in which they were made.
     pub(crate) order: Vec<String>,
     pub(crate) chains: BTreeMap<String, Chain>,
+    /// Named sets of interface names: element and comment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sets: BTreeMap<String, BTreeMap<String, String>>,
 }
 entity!(Table, "nft");
 

@@ -29,6 +29,9 @@ pub struct Point {
     pub operation: u64,
     /// Where in the operation.
     pub phase: Phase,
+    /// How often the machine has changed since it was opened: what is killed at two points without a change between them
+    /// leaves the same machine.
+    pub changes: u64,
     /// The operation: a command line, or `file-write /path`, `job-start NAME`, …
     pub what: String,
 }

@@ -1,4 +1,4 @@
-//! Detached jobs: commands that go on in virtual time whether wiab lives or not.
+//! Detached jobs, and containers without a client: commands that go on in virtual time whether wiab lives or not.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use serde::Deserialize as _;
 use wiab_engine::ports::{Cancel, Clock as _};
 
 use super::cmd::{self, Reply};
+use super::container::{self, Container};
 use super::entity::{Job, JobEnd};
 use super::fault::Action;
 use super::perform::{FOR_EVER_MS, Op, lines_of};
@@ -13,54 +14,90 @@ use super::state::{Change, Draft, Entity as _, Machine};
 use super::{Inner, SimHost};
 use crate::host::{Cmd, HostError, JobId, JobState, LineSink, Output};
 
-/// The jobs that run, by name, with the time at which each ends. Kept beside the machine, since most jobs have ended.
+/// Something that ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Pending {
+    Job(String),
+    Container(String),
+}
+
+/// What runs, with the time at which each ends. Kept beside the machine, since most jobs have ended.
 #[derive(Debug, Default)]
-pub(super) struct Running(BTreeMap<String, u64>);
+pub(super) struct Running(BTreeMap<Pending, u64>);
 
 impl Running {
     /// Those of a machine.
     pub(super) fn of(machine: &Machine) -> Self {
-        let jobs = machine.list::<Job>().into_iter();
-        let running = jobs.filter(|(_, job)| job.end == JobEnd::Running);
-        Self(running.map(|(name, job)| (name, job.ends_ms)).collect())
+        let mut running = Self::default();
+        for (name, job) in machine.list::<Job>() {
+            running.note(Pending::Job(name), job_end(&job));
+        }
+        for (name, container) in machine.list::<Container>() {
+            running.note(Pending::Container(name), container_end(&container));
+        }
+        running
+    }
+
+    fn note(&mut self, what: Pending, ends_ms: Option<u64>) {
+        match ends_ms {
+            Some(ends_ms) => drop(self.0.insert(what, ends_ms)),
+            None => drop(self.0.remove(&what)),
+        }
     }
 
     /// Follows changes of the machine.
     pub(super) fn follow(&mut self, changes: &[Change]) {
         for Change(key, value) in changes {
-            let Some(name) = key
-                .strip_prefix(Job::KIND)
-                .and_then(|rest| rest.strip_prefix(':'))
-            else {
-                continue;
-            };
-            let job = value
-                .as_ref()
-                .and_then(|value| Job::deserialize(value).ok());
-            match job.filter(|job| job.end == JobEnd::Running) {
-                Some(job) => drop(self.0.insert(name.to_owned(), job.ends_ms)),
-                None => drop(self.0.remove(name)),
+            let value = value.as_ref();
+            match key.split_once(':') {
+                Some((Job::KIND, name)) => {
+                    let job = value.and_then(|value| Job::deserialize(value).ok());
+                    self.note(
+                        Pending::Job(name.to_owned()),
+                        job.as_ref().and_then(job_end),
+                    );
+                }
+                Some((Container::KIND, name)) => {
+                    let container = value.and_then(|value| Container::deserialize(value).ok());
+                    let ends_ms = container.as_ref().and_then(container_end);
+                    self.note(Pending::Container(name.to_owned()), ends_ms);
+                }
+                _ => {}
             }
         }
     }
 
-    /// The job that ends first, if it ends by `now_ms`.
-    fn due(&self, now_ms: u64) -> Option<String> {
-        let (name, ends_ms) = self.0.iter().min_by_key(|(_, ends_ms)| **ends_ms)?;
-        (*ends_ms <= now_ms).then(|| name.clone())
+    /// What ends first, if it ends by `now_ms`, and when.
+    fn due(&self, now_ms: u64) -> Option<(Pending, u64)> {
+        let (what, ends_ms) = self.0.iter().min_by_key(|(_, ends_ms)| **ends_ms)?;
+        (*ends_ms <= now_ms).then(|| (what.clone(), *ends_ms))
     }
+}
+
+fn job_end(job: &Job) -> Option<u64> {
+    (job.end == JobEnd::Running).then_some(job.ends_ms)
+}
+
+fn container_end(container: &Container) -> Option<u64> {
+    container.is_alone().then_some(container.ends_ms)
 }
 
 impl Inner {
     /// Brings the machine to `now_ms`; jobs that are due end, in the order of their time.
     pub(super) fn pass_time(&mut self, now_ms: u64) {
-        while let Some(name) = self.running.due(now_ms).filter(|_| !self.copy) {
-            let Some(job) = self.machine.get::<Job>(&name) else {
+        while let Some((what, ends_ms)) = self.running.due(now_ms).filter(|_| !self.copy) {
+            self.machine.now_ms = self.machine.now_ms.max(ends_ms);
+            let changes = match &what {
+                Pending::Container(name) => container::ended(&self.machine, name).0,
+                Pending::Job(name) => match self.machine.get::<Job>(name) {
+                    Some(job) => self.end_of(name, job, false),
+                    None => Vec::new(),
+                },
+            };
+            if changes.is_empty() {
                 self.running = Running::of(&self.machine);
                 continue;
-            };
-            self.machine.now_ms = self.machine.now_ms.max(job.ends_ms);
-            let changes = self.end_of(&name, job, false);
+            }
             if self.commit(&changes).is_err() {
                 // The store's failure shows at the next operation of wiab itself; the job is due again then.
                 break;
@@ -71,7 +108,10 @@ impl Inner {
 
     /// The changes with which a job ends: its command's effect and its exit code, or, killed, a part of the effect.
     fn end_of(&self, name: &str, mut job: Job, killed: bool) -> Vec<Change> {
-        let mut draft = Draft::new(&self.machine);
+        if let Some(container) = container::of_job(&self.machine, name, &job) {
+            return self.end_of_client(name, job, &container, killed);
+        }
+        let mut draft = Draft::ending(&self.machine);
         let reply = cmd::dispatch(&mut draft, &job.cmd).unwrap_or_else(|error| match error {
             HostError::NoProgram { program } => {
                 Reply::fail(127, format!("sh: 1: exec: {program}: not found\n"))
@@ -95,6 +135,37 @@ impl Inner {
                 JobEnd::Exited(log_of(Reply::fail(*code, format!("{stderr}\n"))))
             }
             _ => JobEnd::Exited(log_of(reply)),
+        };
+        let mut last = Draft::new(&self.machine);
+        last.put(name, &job);
+        changes.extend(last.finish().0);
+        changes
+    }
+
+    /// The same for a job that is a container's client: killed, it leaves the container running.
+    fn end_of_client(
+        &self,
+        name: &str,
+        mut job: Job,
+        container: &str,
+        killed: bool,
+    ) -> Vec<Change> {
+        let mut changes;
+        job.end = match (&job.fault, killed) {
+            (Some(Action::Half), _) | (_, true) => {
+                changes = container::orphaned(&self.machine, container);
+                JobEnd::Lost
+            }
+            (fault, false) => {
+                let lost = *fault == Some(Action::LostAfter);
+                let (all, reply) = container::ended(&self.machine, container);
+                changes = all;
+                if lost {
+                    JobEnd::Lost
+                } else {
+                    JobEnd::Exited(log_of(reply))
+                }
+            }
         };
         let mut last = Draft::new(&self.machine);
         last.put(name, &job);
@@ -131,21 +202,28 @@ impl SimHost {
         let handler = |draft: &mut Draft<'_>| {
             if !draft.has::<Job>(&name) {
                 // A missing program is the job's own failure, as in the real wrapper.
-                let took_ms = draft.foresee(command).map_or(1, |reply| reply.took_ms);
+                let (took_ms, begun) = draft
+                    .foresee(command)
+                    .map_or((1, Vec::new()), |(reply, begun)| (reply.took_ms, begun));
+                if !matches!(fault, Some(Action::Fail { .. })) {
+                    draft.absorb(begun);
+                }
                 let took_ms = match &fault {
                     Some(Action::Hang) => FOR_EVER_MS,
                     Some(Action::Slow { ms }) => took_ms.saturating_add(*ms),
                     _ => took_ms,
                 };
-                draft.put(
-                    &name,
-                    &Job {
-                        cmd: command.clone(),
-                        ends_ms: draft.now_ms().saturating_add(took_ms),
-                        fault: fault.clone(),
-                        end: JobEnd::Running,
-                    },
-                );
+                // The client of a container that is killed half-way leaves it running.
+                let half = fault == Some(Action::Half) && container::named(command).is_some();
+                let ends_ms = if half { took_ms / 2 } else { took_ms };
+                let job = Job {
+                    cmd: command.clone(),
+                    ends_ms: draft.now_ms().saturating_add(ends_ms),
+                    fault: fault.clone(),
+                    end: JobEnd::Running,
+                };
+                container::begin(draft, &job, &name, took_ms);
+                draft.put(&name, &job);
             }
             Ok(Reply::ok("").took(1))
         };

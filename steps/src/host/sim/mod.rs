@@ -1,14 +1,18 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
+mod archive;
 mod artifact;
 mod canonical;
 mod clock;
 mod cmd;
+mod container;
 mod entity;
 mod fault;
 mod files;
 mod hooks;
+mod inside;
 mod jobs;
+mod kube;
 mod marks;
 mod perform;
 mod preset;
@@ -29,6 +33,7 @@ pub use self::clock::SimClock;
 pub use self::cmd::fetch::sha256_of_url;
 pub use self::fault::{Action, Fault, Faults};
 pub use self::hooks::{Fate, Phase, Point, Points, Tap};
+pub use self::kube::preset::ClusterPreset;
 pub use self::state::Machine;
 pub use self::store::SimError;
 

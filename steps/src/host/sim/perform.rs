@@ -239,8 +239,10 @@ impl SimHost {
             Some((at, Some(wanted))) => at == operation && phase >= wanted,
             None => false,
         };
+        let changes = self.lock().machine.version;
         let fate = self.tap.as_ref().map_or(Fate::Continue, |tap| {
             tap.at(&Point {
+                changes,
                 index,
                 operation,
                 phase,

@@ -1,9 +1,11 @@
 //! Machines to begin with, and what somebody else may have done to them.
 
+use super::archive;
 use super::cmd;
 use super::entity::{
-    Domain, Facts, File, Group, Image, Network, Package, Sysctl, Table, Unit, User,
+    DockerImage, Domain, Facts, File, Group, Image, Network, Package, Sysctl, Table, Unit, User,
 };
+use super::sha256::sha256;
 use super::state::{Draft, Machine};
 
 fn member(gid: u32, members: &[&str]) -> Group {
@@ -26,6 +28,8 @@ fn user(uid: u32, name: &str, home: &str) -> User {
 const DIRS: &[(&str, u32, &str)] = &[
     ("/etc", 0o755, "root:root"),
     ("/etc/sysctl.d", 0o755, "root:root"),
+    ("/etc/systemd", 0o755, "root:root"),
+    ("/etc/systemd/system", 0o755, "root:root"),
     ("/home", 0o755, "root:root"),
     ("/home/demo", 0o750, "demo:demo"),
     ("/root", 0o700, "root:root"),
@@ -46,6 +50,28 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("net.bridge.bridge-nf-call-iptables", "0"),
     ("vm.swappiness", "60"),
 ];
+
+/// An archive as `docker save` writes it: name and configuration of each image; without a name the image has none.
+pub(crate) fn docker_archive(images: &[(&str, &str)]) -> Vec<u8> {
+    let mut manifest = Vec::new();
+    let mut members = Vec::new();
+    for (name, config) in images {
+        let file = format!("{}.json", sha256(config.as_bytes()));
+        let tags: Vec<&str> = Some(*name)
+            .filter(|name| !name.is_empty())
+            .into_iter()
+            .collect();
+        manifest.push(serde_json::json!({"Config": file, "RepoTags": tags, "Layers": []}));
+        members.push((file, config.as_bytes()));
+    }
+    let manifest = serde_json::Value::from(manifest).to_string();
+    let mut all: Vec<(&str, &[u8])> = members
+        .iter()
+        .map(|(file, config)| (file.as_str(), *config))
+        .collect();
+    all.push(("manifest.json", manifest.as_bytes()));
+    archive::pack(&all)
+}
 
 impl Machine {
     /// A bare Ubuntu 22.04 server: 32 CPUs, 64 GiB, KVM, user `demo` with sudo, no libvirt.
@@ -105,6 +131,9 @@ impl Machine {
         machine.put("sudo", &member(27, &["demo"]));
         machine.put("kvm", &member(109, &[]));
         machine.put("demo", &member(1000, &[]));
+        for socket in cmd::SOCKETS {
+            cmd::open_socket(&mut machine, socket);
+        }
         for (key, value) in SYSCTLS {
             machine.put(key, &Sysctl((*value).to_owned()));
         }
@@ -231,6 +260,40 @@ impl Machine {
         })
     }
 
+    /// The same with a docker archive of one image, as `docker save` writes it.
+    #[must_use]
+    pub fn with_docker_archive(self, path: &str, name: &str, config: &str) -> Self {
+        let bytes = docker_archive(&[(name, config)]);
+        self.with_bytes(path, &bytes)
+    }
+
+    /// The same with an image of that configuration in docker.
+    #[must_use]
+    pub fn with_docker_image(self, name: &str, config: &str) -> Self {
+        let id = format!("sha256:{}", sha256(config.as_bytes()));
+        self.edited(|draft| draft.put(name, &DockerImage { id }))
+    }
+
+    /// The same with a file of any bytes that everybody may read.
+    #[must_use]
+    pub fn with_bytes(self, path: &str, bytes: &[u8]) -> Self {
+        self.with_file(path, "", 0o644, "root:root")
+            .edited(|draft| draft.put(path, &File::new(bytes, 0o644, "root:root")))
+    }
+
+    /// The same with a playbook whose task fails on a machine.
+    #[must_use]
+    pub fn with_playbook_fault(self, playbook: &str, task: &str, host: &str, msg: &str) -> Self {
+        self.edited(|draft| {
+            let fault = cmd::PlaybookFault {
+                task: task.to_owned(),
+                host: host.to_owned(),
+                msg: msg.to_owned(),
+            };
+            draft.put(playbook, &fault);
+        })
+    }
+
     /// The same without a file.
     #[must_use]
     pub fn without_file(self, path: &str) -> Self {
@@ -271,6 +334,25 @@ impl Machine {
                 draft.del::<Table>(&name);
             }
         })
+    }
+
+    /// The same with a listening socket: `tcp 0.0.0.0:2222 sshd`; without a process it is the kernel's.
+    #[must_use]
+    pub fn with_socket(mut self, socket: &str) -> Self {
+        cmd::open_socket(&mut self, socket);
+        self
+    }
+
+    /// The same without that socket.
+    #[must_use]
+    pub fn without_socket(self, socket: &str) -> Self {
+        self.edited(|draft| draft.del::<cmd::Socket>(socket))
+    }
+
+    /// The same with that many translated connections to an address behind the host.
+    #[must_use]
+    pub fn with_flows(self, address: &str, count: u64) -> Self {
+        self.edited(|draft| draft.put(address, &cmd::Flows { count }))
     }
 
     /// The same with that many bytes free on its disk.

@@ -76,21 +76,58 @@ impl Machine {
     }
 }
 
+/// Which part of a command's life a draft is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// From its start to its end, or only its start: what [`Draft::mark_begun`] marks is there from then on.
+    Whole,
+    /// The end of a detached job, whose beginning is in the state already.
+    End,
+}
+
 /// Changes in the making: reads see them, the machine does not yet.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     base: &'a Machine,
+    stage: Stage,
     changes: Vec<Change>,
     half: Option<Vec<Change>>,
+    begun: Vec<Change>,
 }
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(base: &'a Machine) -> Self {
         Self {
             base,
+            stage: Stage::Whole,
             changes: Vec::new(),
             half: None,
+            begun: Vec::new(),
         }
+    }
+
+    /// A draft of a detached job's end.
+    pub(crate) fn ending(base: &'a Machine) -> Self {
+        Self {
+            stage: Stage::End,
+            ..Self::new(base)
+        }
+    }
+
+    /// Which part of the command this is.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// What has changed so far is there as soon as the command runs as a detached job, and stays if it is killed.
+    pub(crate) fn mark_begun(&mut self) {
+        self.begun.clone_from(&self.changes);
+        self.mark_half();
+    }
+
+    /// What [`Draft::mark_begun`] marked.
+    pub(crate) fn begun(self) -> Vec<Change> {
+        self.begun
     }
 
     /// The state without the changes in the making.
@@ -169,6 +206,17 @@ impl<'a> Draft<'a> {
         keys.into_iter()
             .map(|key| key.strip_prefix(&kind).unwrap_or_default().to_owned())
             .collect()
+    }
+
+    /// Takes changes that were made beside it.
+    pub(crate) fn absorb(&mut self, changes: Vec<Change>) {
+        self.changes.extend(changes);
+    }
+
+    /// The same with what an interrupted command leaves of them.
+    pub(crate) fn absorb_with_half(&mut self, changes: Vec<Change>, half: Option<Vec<Change>>) {
+        self.half = half.map(|half| [self.changes.clone(), half].concat());
+        self.changes.extend(changes);
     }
 
     /// What has changed so far is what an interrupted command leaves. The last call counts.

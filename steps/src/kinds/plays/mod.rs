@@ -1,11 +1,28 @@
 //! The playbooks of the release, one recipe each: what is run, and how its effect is looked at, remembered and taken back.
-#![expect(clippy::unused_async, reason = "the recipes come next")]
+
+mod cassandra;
+mod elasticsearch;
+mod footprint;
+pub mod images;
+pub(crate) mod kube;
+pub(crate) mod look;
+mod minio;
+mod offline_sources;
+mod postgresql;
+mod rabbitmq;
+mod sync_time;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wiab_engine::id::Lane;
 use wiab_engine::outcome::{Failure, Probe, UndoClass};
 
+pub(crate) use self::footprint::must;
+use self::footprint::{Before, Footprint};
+use self::images::ImageSet;
+use self::look::Found;
 use super::login::Login;
 use super::tool::Toolbox;
 use crate::host::Cmd;
@@ -200,26 +217,249 @@ impl Play {
 
     /// How far it can be taken back.
     pub fn undo_class(self) -> UndoClass {
-        UndoClass::Irreversible {
-            why: format!("nothing takes {} back", self.brings()),
+        let what = match self {
+            Self::OfflineSources | Self::SeedImages | Self::SyncTime | Self::RabbitmqDns => {
+                return UndoClass::Reversible;
+            }
+            Self::KubeEngine => "containers, images and settings of the Kubernetes nodes",
+            Self::Kubernetes => "the Kubernetes cluster with everything in it",
+            Self::Cassandra => "all data in Cassandra",
+            Self::Elasticsearch => "all data in Elasticsearch",
+            Self::Minio => "all files in MinIO",
+            Self::Postgresql => "all data in PostgreSQL",
+            Self::Rabbitmq => "all messages in RabbitMQ",
+        };
+        UndoClass::Destructive {
+            what: what.to_owned(),
+        }
+    }
+
+    /// What its undo does, for the plan screen.
+    pub fn undo_summary(self) -> &'static str {
+        match self {
+            Self::OfflineSources => "restore the package sources, remove server and content",
+            Self::KubeEngine => "reset the nodes with kubespray, remove containerd",
+            Self::SeedImages => "remove the images added",
+            Self::SyncTime => "remove ntp, install systemd-timesyncd again",
+            Self::Kubernetes => "reset the cluster with kubespray; containerd and its images stay",
+            Self::RabbitmqDns => "restore /etc/hosts of the data nodes",
+            Self::Cassandra
+            | Self::Elasticsearch
+            | Self::Minio
+            | Self::Postgresql
+            | Self::Rabbitmq => "stop and purge the service, delete the data that it made",
+        }
+    }
+
+    fn prints(self) -> &'static [Footprint] {
+        match self {
+            Self::OfflineSources => offline_sources::PRINTS,
+            Self::KubeEngine => kube::ENGINE_PRINTS,
+            Self::SeedImages => &[],
+            Self::SyncTime => sync_time::PRINTS,
+            Self::Kubernetes => kube::CLUSTER_PRINTS,
+            Self::Cassandra => cassandra::PRINTS,
+            Self::Elasticsearch => elasticsearch::PRINTS,
+            Self::Minio => minio::PRINTS,
+            Self::Postgresql => postgresql::PRINTS,
+            Self::RabbitmqDns => rabbitmq::DNS_PRINTS,
+            Self::Rabbitmq => rabbitmq::PRINTS,
+        }
+    }
+
+    /// How the copies of replaced files are called on the machines.
+    fn kept(self) -> &'static str {
+        match self {
+            Self::OfflineSources => "offline-sources",
+            Self::KubeEngine => "kube-engine",
+            Self::SeedImages => "seed-images",
+            Self::SyncTime => "sync-time",
+            Self::Kubernetes => "kubernetes",
+            Self::Cassandra => "cassandra",
+            Self::Elasticsearch => "elasticsearch",
+            Self::Minio => "minio",
+            Self::Postgresql => "postgresql",
+            Self::RabbitmqDns => "rabbitmq-dns",
+            Self::Rabbitmq => "rabbitmq",
+        }
+    }
+
+    /// What of its effect is there, and what is not.
+    pub(crate) async fn look(self, sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
+        match self {
+            Self::OfflineSources => offline_sources::look(sh, site).await,
+            Self::KubeEngine => kube::look_engine(sh, site).await,
+            Self::SeedImages => images::look(sh, site).await,
+            Self::SyncTime => sync_time::look(sh, site).await,
+            Self::Kubernetes => kube::look_cluster(sh, site).await,
+            Self::Cassandra => cassandra::look(sh, site).await,
+            Self::Elasticsearch => elasticsearch::look(sh, site).await,
+            Self::Minio => minio::look(sh, site).await,
+            Self::Postgresql => postgresql::look(sh, site).await,
+            Self::RabbitmqDns => rabbitmq::look_names(sh, site).await,
+            Self::Rabbitmq => rabbitmq::look(sh, site).await,
         }
     }
 
     /// Looks at its effect.
-    pub(crate) async fn probe(self, _: Shell<'_>, _: &Site) -> Result<Probe, Failure> {
-        Ok(Probe::Unknown {
-            why: format!("nothing tells whether {} has run", self.playbook()),
-        })
+    pub(crate) async fn probe(self, sh: Shell<'_>, site: &Site) -> Result<Probe, Failure> {
+        Ok(self.look(sh, site).await?.probe())
     }
 
     /// Records what undo will restore.
-    pub(crate) async fn capture(self, _: Shell<'_>, _: &Site) -> Result<Value, Failure> {
-        Ok(Value::Null)
+    pub(crate) async fn capture(self, sh: Shell<'_>, site: &Site) -> Result<Value, Failure> {
+        let mut image = Image {
+            hosts: footprint::capture(sh, site, self.prints()).await?,
+            ..Image::default()
+        };
+        match self {
+            Self::Kubernetes => {
+                let path = kube::admin_conf(&site.toolbox);
+                image.config = sh.stat(&path).await?.is_some();
+                image.artifacts = sh.stat(parent(&path)).await?.is_some();
+            }
+            Self::SeedImages => {
+                for host in site.of(Role::Kubenode) {
+                    let held = images::held(sh, site, host).await?;
+                    image.images.insert(host.name.clone(), held);
+                }
+            }
+            Self::Postgresql => image.secrets = kube::secrets(sh, &site.toolbox).await?,
+            _ => {}
+        }
+        image.write()
     }
 
-    /// Takes its effect back.
-    pub(crate) async fn undo(self, _: Shell<'_>, _: &Site, _: &Value) -> Result<(), Failure> {
+    /// Before the playbook runs: prepares the machines, refuses where it would do harm. `false` when there is nothing left
+    /// for it to do but [`Play::finish`].
+    pub(crate) async fn ready(
+        self,
+        sh: Shell<'_>,
+        site: &Site,
+        image: &Value,
+    ) -> Result<bool, Failure> {
+        let image = Image::read(image)?;
+        match self {
+            Self::OfflineSources => return offline_sources::ready(sh, site, &image.hosts).await,
+            Self::Postgresql => return postgresql::ready(sh, site, &image.hosts).await,
+            _ => {}
+        }
+        if self.look(sh, site).await?.whole() {
+            return Ok(false);
+        }
+        for print in self.prints() {
+            footprint::keep(sh, site, print, self.kept(), &image.hosts).await?;
+        }
+        Ok(true)
+    }
+
+    /// After the playbook: mends what it leaves unfinished.
+    pub(crate) async fn finish(self, sh: Shell<'_>, site: &Site) -> Result<(), Failure> {
+        match self {
+            Self::OfflineSources => offline_sources::finish(sh, site).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// A playbook that undo runs first, and what it is called with, as long as there is anything for it to do.
+    pub(crate) async fn reset(
+        self,
+        sh: Shell<'_>,
+        site: &Site,
+    ) -> Result<Option<(&'static str, &'static [&'static str])>, Failure> {
+        let (whole, args) = match self {
+            Self::KubeEngine => (true, kube::RESET_ALL),
+            Self::Kubernetes => (false, kube::RESET_CLUSTER),
+            _ => return Ok(None),
+        };
+        let book = kube::reset(sh, site, whole).await?;
+        Ok(book.map(|book| (book, args)))
+    }
+
+    /// Takes its effect back, after [`Play::reset`].
+    pub(crate) async fn undo(
+        self,
+        sh: Shell<'_>,
+        site: &Site,
+        image: &Value,
+    ) -> Result<(), Failure> {
+        let image = Image::read(image)?;
+        match self {
+            Self::SeedImages => unseed(sh, site, &image.images).await?,
+            Self::Postgresql => kube::forget_secrets(sh, &site.toolbox, &image.secrets).await?,
+            _ => {}
+        }
+        footprint::undo(sh, site, self.prints(), self.kept(), &image.hosts).await?;
+        if self == Self::Kubernetes {
+            let path = kube::admin_conf(&site.toolbox);
+            if !image.config && sh.stat(&path).await?.is_some() {
+                sh.remove(&path, true).await?;
+            }
+            if !image.artifacts && sh.stat(parent(&path)).await?.is_some() {
+                sh.run(&Cmd::new(["rmdir", "--", parent(&path)]).root())
+                    .await?;
+            }
+        }
         Ok(())
+    }
+}
+
+/// The directory that holds a path.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("/", |(dir, _)| dir)
+}
+
+/// Removes the images of both sets that were not there before.
+async fn unseed(
+    sh: Shell<'_>,
+    site: &Site,
+    before: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<(), Failure> {
+    for host in site.of(Role::Kubenode) {
+        let none = BTreeSet::new();
+        let had = before.get(&host.name).unwrap_or(&none);
+        for set in [ImageSet::System, ImageSet::Helm] {
+            let (_, now) = images::look_at(sh, site, host, set).await?;
+            let listed = now.listed.clone().unwrap_or_default();
+            let ours: Vec<&str> = now
+                .of_set(&listed)
+                .into_iter()
+                .filter(|reference| !had.contains(*reference))
+                .collect();
+            images::remove(sh, site, host, &ours).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a play remembers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Image {
+    /// What the machines had.
+    hosts: Before,
+    /// Whether the cluster's kubeconfig was there, and its directory.
+    config: bool,
+    artifacts: bool,
+    /// Names of the secrets that `PostgreSQL`'s playbook would make.
+    secrets: Vec<String>,
+    /// References of images by node.
+    images: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Image {
+    fn write(&self) -> Result<Value, Failure> {
+        serde_json::to_value(self)
+            .map_err(|error| Failure::clean(format!("the before-image cannot be written: {error}")))
+    }
+
+    fn read(value: &Value) -> Result<Self, Failure> {
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        Self::deserialize(value).map_err(|error| {
+            Failure::clean(format!("the before-image cannot be read: {error}")).ask()
+        })
     }
 }
 

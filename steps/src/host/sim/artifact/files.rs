@@ -10,7 +10,7 @@ const KEY_CREATED_S: u64 = 1_720_742_400;
 const KEY_EXPIRES_S: u64 = 1_783_814_400;
 const KEY_FINGERPRINT: &str = "5A1D0C0FFEE0DDBA11AD0BE5E1F1F624CAFE0523";
 
-const PLAYBOOKS: [&str; 12] = [
+const PLAYBOOKS: [&str; 13] = [
     "cassandra.yml",
     "elasticsearch.yml",
     "helm_external.yml",
@@ -18,6 +18,7 @@ const PLAYBOOKS: [&str; 12] = [
     "minio.yml",
     "postgresql-deploy.yml",
     "rabbitmq.yml",
+    "roles-external/kubespray/reset.yml",
     "roles/rabbitmq-cluster/tasks/configure_dns.yml",
     "seed-offline-containerd.yml",
     "setup-offline-sources.yml",

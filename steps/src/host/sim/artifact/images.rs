@@ -57,7 +57,7 @@ const SERVICES: [&str; 12] = [
 ];
 
 /// How an image's archive is called.
-pub(super) fn archive_name(image: &str) -> String {
+pub(crate) fn archive_name(image: &str) -> String {
     format!("{}.tar", image.replace(['/', ':'], "_"))
 }
 

@@ -4,6 +4,8 @@ mod files;
 mod images;
 mod preset;
 
+pub(crate) use images::archive_name;
+
 use super::cmd::spread;
 use super::entity::Data;
 use super::files as machine_files;

@@ -2,6 +2,7 @@
 
 use super::super::entity::{Data, Facts, File};
 use super::super::files::{self, DENIED, NO_ENTRY};
+use super::super::inside;
 use super::super::sha256::sha256;
 use super::super::state::Draft;
 use super::{Call, QUICK_MS, Reply, option, options};
@@ -317,18 +318,22 @@ fn remove(draft: &mut Draft<'_>, call: &Call<'_>) -> Done {
         if let Some(why) = files::refuses(draft, &full, call.root) {
             return Err(format!("cannot remove '{path}': {why}"));
         }
-        let inside = files::inside(draft, &full);
+        let held = files::inside(draft, &full);
         let only_empty = call.program == "rmdir" || flag('d');
-        if file.dir && only_empty && !inside.is_empty() {
+        if file.dir && only_empty && !held.is_empty() {
             return Err(format!("failed to remove '{path}': Directory not empty"));
         }
         if file.dir && !only_empty && !flag('r') {
             return Err(format!("cannot remove '{path}': Is a directory"));
         }
-        for inner in inside {
+        for inner in held {
+            if let Some(entry) = files::at(draft, &inner) {
+                inside::forget_disk(draft, &inner, &entry);
+            }
             draft.del::<File>(&inner);
             draft.mark_half();
         }
+        inside::forget_disk(draft, &full, &file);
         draft.del::<File>(&full);
     }
     Ok(String::new())

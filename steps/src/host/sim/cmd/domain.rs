@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::entity::{Domain, Facts, File, Network, Seed};
 use super::super::files;
+use super::super::inside;
 use super::super::state::Draft;
 use super::super::xml::{self, Node};
 use super::virsh::{done, error, shows};
@@ -365,6 +366,10 @@ pub(crate) fn start(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
             check_network(draft, at("network"), at("bridge"))?;
         }
     }
+    let disks = devices(&domain);
+    let mut disks = disks.iter().filter(|device| device.name == "disk");
+    let seed = disks.find_map(|disk| files::at(draft, disk.child("source")?.attr("file")?)?.seed);
+    inside::boot(draft, name, seed.as_ref());
     domain.started_ms = Some(draft.now_ms());
     domain.stops_ms = None;
     draft.put(name, &domain);

@@ -1,11 +1,9 @@
 //! `ssh` to a virtual machine of the simulated host.
 
-use serde_json::json;
-
 use super::super::files;
 use super::super::state::Draft;
 use super::domain::{Guest, guests};
-use super::{Call, Reply, option, options, sshkey};
+use super::{Call, Reply, guest_run, option, options, sshkey};
 
 pub(super) fn ssh(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let with_value = ["-i", "-o", "-p", "-l", "-F", "-J", "-E"];
@@ -49,7 +47,7 @@ pub(super) fn ssh(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     if let Err(why) = admitted(draft, call, &guest, &user, option(&flags, &["-i"])) {
         return Reply::fail(255, why.replace("TARGET", &format!("{user}@{host}"))).took(150);
     }
-    remote(draft, &guest, &command.join(" "))
+    guest_run::remote(draft, &guest, &command.join(" "), call.stdin)
 }
 
 /// Index of the first operand.
@@ -120,52 +118,4 @@ fn admitted(
     let names = [format!("name: {user}"), format!("name: \"{user}\"")];
     let invited = seed.contains(blob) && names.iter().any(|name| seed.contains(name.as_str()));
     if invited { Ok(()) } else { Err(denied) }
-}
-
-fn remote(draft: &Draft<'_>, guest: &Guest, command: &str) -> Reply {
-    let done = guest.ready_ms <= draft.now_ms();
-    let wait_ms = guest.ready_ms.saturating_sub(draft.now_ms());
-    let command = command.strip_prefix("sudo -n ").unwrap_or(command);
-    let reply = match command {
-        "" | "true" | "exit" | "exit 0" | ":" => Reply::ok(""),
-        "hostname" | "hostname -s" | "cat /etc/hostname" => {
-            Reply::ok(format!("{}\n", guest.hostname))
-        }
-        "hostname -f" => Reply::ok(format!("{}.local\n", guest.hostname)),
-        "uname -r" => Reply::ok("5.15.0-91-generic\n"),
-        "whoami" => Reply::ok("demo\n"),
-        "ip -j route" | "ip -j route show" | "ip -j route show default" | "ip -j -4 route" => {
-            let route = json!([{
-                "dst": "default", "gateway": guest.gateway, "dev": "enp1s0", "protocol": "dhcp",
-                "prefsrc": guest.address, "metric": 100, "flags": [],
-            }]);
-            Reply::ok(format!("{route}\n"))
-        }
-        "cloud-init status --format json" | "cloud-init status --format=json" => {
-            let status = if done { "done" } else { "running" };
-            let answer = json!({
-                "boot_status_code": "enabled-by-generator", "datasource": "nocloud",
-                "detail": "DataSourceNoCloud [seed=/dev/sr0][dsmode=net]", "errors": [],
-                "last_update": "Thu, 01 Jan 1970 00:00:30 +0000", "status": status,
-            });
-            Reply::ok(format!("{answer:#}\n"))
-        }
-        "cloud-init status" => Reply::ok(if done {
-            "status: done\n"
-        } else {
-            "status: running\n"
-        }),
-        "cloud-init status --wait" | "cloud-init status --wait --format json" => {
-            return Reply::ok("status: done\n").took(150 + wait_ms);
-        }
-        other => {
-            if let Some(text) = other.strip_prefix("echo ") {
-                Reply::ok(format!("{text}\n"))
-            } else {
-                let program = other.split(' ').next().unwrap_or_default();
-                Reply::fail(127, format!("bash: line 1: {program}: command not found\n"))
-            }
-        }
-    };
-    reply.took(150)
 }

@@ -1,40 +1,64 @@
 //! The commands of the simulated machine: argv in, answer and changes out.
 
+mod ansible;
 mod apt;
 mod catalog;
+mod conntrack;
 mod copy;
 mod coreutils;
 mod docker;
+mod docker_image;
+mod docker_ps;
 mod domain;
 pub(super) mod fetch;
 mod find;
 mod gpg;
 mod guest;
+mod guest_data;
+mod guest_files;
+mod guest_kube;
+mod guest_run;
+mod guest_units;
+mod helm;
+mod helm_query;
 mod image;
 mod kernel;
+mod kubectl;
+mod kubectl_apply;
+mod kubectl_view;
 mod network;
 mod nft;
+mod nft_list;
 mod nft_rule;
+mod nft_set;
 mod nft_text;
+mod played;
+mod plays;
 mod sh;
+mod ss;
 mod sshkey;
 mod systemd;
+mod systemd_local;
 mod tar;
 mod users;
 mod virsh;
 
 use super::entity::Package;
 use super::files;
-use super::state::Draft;
+use super::state::{Change, Draft};
 use crate::host::{Cmd, HostError, Output};
 
+pub(super) use ansible::PlaybookFault;
 pub(super) use apt::install as install_packages;
 pub(super) use catalog::PREINSTALLED;
+pub(super) use conntrack::Flows;
+pub(super) use docker::container_named;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
 pub(super) use network::{define as define_network, start as start_network};
 pub(super) use nft::load as load_rules;
+pub(super) use ss::{SOCKETS, Socket, open as open_socket};
 
 /// How a simulated command ends, and after how much virtual time.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -163,7 +187,9 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "cp" | "install" | "ln" => copy::run,
         "id" | "getent" | "usermod" | "gpasswd" | "groups" => users::run,
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
+        "ss" => ss::run,
         "systemctl" => systemd::run,
+        "systemd-run" => systemd_local::transient,
         "sysctl" | "ip" => kernel::run,
         "find" => find::run,
         "gpg" => gpg::run,
@@ -179,6 +205,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
     Some(match program {
         "virsh" => ("libvirt-clients", virsh::run as Handler),
         "qemu-img" => ("qemu-utils", image::run),
+        "conntrack" => ("conntrack", conntrack::run),
         "cloud-localds" => ("cloud-image-utils", image::localds),
         "qemu-system-x86_64" => ("qemu-system-x86", coreutils::version),
         "docker" => ("docker.io", docker::run),
@@ -241,9 +268,11 @@ fn run(
 }
 
 impl Draft<'_> {
-    /// What a command would answer now; its changes are forgotten.
-    pub(crate) fn foresee(&self, cmd: &Cmd) -> Option<Reply> {
-        dispatch(&mut Draft::new(self.base()), cmd).ok()
+    /// What a command would answer now, and what it changes at its very start; its other changes are forgotten.
+    pub(crate) fn foresee(&self, cmd: &Cmd) -> Option<(Reply, Vec<Change>)> {
+        let mut draft = Draft::new(self.base());
+        let reply = dispatch(&mut draft, cmd).ok()?;
+        Some((reply, draft.begun()))
     }
 }
 
@@ -290,6 +319,12 @@ pub(crate) fn spread(text: &str, below: u64) -> u64 {
         .copied()
         .unwrap_or_default();
     u64::from_le_bytes(bytes) % below.max(1)
+}
+
+/// Bytes as base64.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// A UUID that only depends on `text`.

@@ -86,6 +86,10 @@ fn statement(reader: &mut Reader<'_>) -> Result<Option<Part>, String> {
                 (json!({"log": null}), "log".to_owned())
             }
         }
+        "limit" => {
+            reader.next();
+            limit(reader)?
+        }
         "reject" => {
             reader.next();
             (json!({"reject": null}), "reject".to_owned())
@@ -97,6 +101,41 @@ fn statement(reader: &mut Reader<'_>) -> Result<Option<Part>, String> {
         _ => return Ok(None),
     };
     Ok(Some(part))
+}
+
+/// `limit rate 5/minute`.
+fn limit(reader: &mut Reader<'_>) -> Result<Part, String> {
+    if !reader.take("rate") {
+        return Err(syntax("unexpected string, expecting rate"));
+    }
+    let text = reader.word()?;
+    let (rate, per) = text.split_once('/').unwrap_or((text, ""));
+    let rate: u64 = rate.parse().map_err(|_| syntax("unexpected string"))?;
+    if !matches!(per, "second" | "minute" | "hour" | "day") {
+        return Err(syntax("unexpected string, expecting a unit of time"));
+    }
+    Ok((
+        json!({"limit": {"rate": rate, "burst": 5, "per": per}}),
+        format!("limit rate {text}"),
+    ))
+}
+
+/// `tcp flags & (fin | syn) != syn`, after the words `tcp flags`.
+fn masked(reader: &mut Reader<'_>, flags: &Value) -> Result<(Value, String), String> {
+    let mut names = Vec::new();
+    loop {
+        let word = reader.word()?;
+        let last = word.ends_with(')');
+        let name = word.trim_matches(['(', ')']);
+        if !matches!(name, "|" | "") {
+            names.push(name.to_owned());
+        }
+        if last {
+            break;
+        }
+    }
+    let text = format!("tcp flags & ({})", names.join(" | "));
+    Ok((json!({"&": [flags, names]}), text))
 }
 
 /// `dnat to ADDRESS[:PORT]` or `dnat to numgen random mod N map { … }[:PORT]`.
@@ -166,6 +205,9 @@ fn left(reader: &mut Reader<'_>) -> Result<(Value, String), String> {
     let second = reader.word()?;
     let text = format!("{first} {second}");
     let value = match (first, second) {
+        ("meta", key @ ("iifname" | "oifname")) => {
+            return Ok((json!({"meta": {"key": key}}), key.to_owned()));
+        }
         ("meta", key) => json!({"meta": {"key": key}}),
         ("ct", key @ ("state" | "status" | "mark")) => json!({"ct": {"key": key}}),
         ("ip", field @ ("saddr" | "daddr" | "protocol"))
@@ -173,6 +215,14 @@ fn left(reader: &mut Reader<'_>) -> Result<(Value, String), String> {
         | ("ip6", field @ ("saddr" | "daddr"))
         | ("icmp" | "icmpv6", field @ "type") => {
             json!({"payload": {"protocol": first, "field": field}})
+        }
+        ("tcp", "flags") => {
+            let flags = json!({"payload": {"protocol": "tcp", "field": "flags"}});
+            return if reader.take("&") {
+                masked(reader, &flags)
+            } else {
+                Ok((flags, text))
+            };
         }
         ("fib", flag @ ("daddr" | "saddr")) => {
             let result = reader.word()?;
@@ -281,6 +331,7 @@ fn quote_names(value: &Value, text: &str) -> String {
                 .collect();
             format!("{{ {} }}", names.join(", "))
         }
+        None if text.starts_with('@') => text.to_owned(),
         None => format!("\"{}\"", text.trim_matches('"')),
     }
 }

@@ -11,14 +11,72 @@ enum Token {
     Op(&'static str),
 }
 
+/// Where a line runs: how its commands run there, and where its redirections write to.
+pub(super) trait Place {
+    /// Runs one command.
+    fn exec(&mut self, draft: &mut Draft<'_>, argv: &[&str]) -> Reply;
+    /// Writes, or appends, what a command said; the error is the system's.
+    fn write(
+        &mut self,
+        draft: &mut Draft<'_>,
+        path: &str,
+        bytes: Vec<u8>,
+        append: bool,
+    ) -> Result<(), &'static str>;
+}
+
+/// The simulated machine itself.
+struct Here<'a>(&'a Call<'a>);
+
+impl Place for Here<'_> {
+    fn exec(&mut self, draft: &mut Draft<'_>, argv: &[&str]) -> Reply {
+        let call = self.0;
+        super::run(draft, argv, call.stdin, call.root, call.mounts)
+            .unwrap_or_else(|program| Reply::fail(127, format!("sh: 1: {program}: not found\n")))
+    }
+
+    fn write(
+        &mut self,
+        draft: &mut Draft<'_>,
+        path: &str,
+        bytes: Vec<u8>,
+        append: bool,
+    ) -> Result<(), &'static str> {
+        let full = self.0.path(draft, path);
+        if let Some(why) = files::refuses(draft, &full, self.0.root) {
+            return Err(why);
+        }
+        let old = files::at(draft, &full);
+        let owner = files::actor(draft, self.0.root);
+        let mut file = old.clone().unwrap_or_else(|| File::new(b"", 0o644, &owner));
+        let mut all = match (append, old) {
+            (true, Some(old)) => old.text().into_bytes(),
+            _ => Vec::new(),
+        };
+        all.extend(bytes);
+        file.data = super::super::entity::Data::of(&all);
+        draft.put(&full, &file);
+        Ok(())
+    }
+}
+
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let (script, params) = match call.args.as_slice() {
         ["-c" | "-ec" | "-euc", script, params @ ..] => (*script, params),
         _ => return call.complain(2, "only `sh -c LINE` is simulated"),
     };
-    let Some(tokens) = tokens(script, params) else {
-        return call.complain(2, "1: Syntax error: this line is not simulated");
-    };
+    line(draft, &mut Here(call), script, params)
+        .unwrap_or_else(|| call.complain(2, "1: Syntax error: this line is not simulated"))
+}
+
+/// Runs a line; `None` if it is of a kind that is not simulated.
+pub(super) fn line(
+    draft: &mut Draft<'_>,
+    place: &mut dyn Place,
+    script: &str,
+    params: &[&str],
+) -> Option<Reply> {
+    let tokens = tokens(script, params)?;
     let mut all = Reply::ok("").took(QUICK_MS);
     let mut skip = false;
     for (index, part) in tokens
@@ -34,9 +92,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             if let Some(Token::Word(code)) = part.get(1) {
                 all.code = code.parse().unwrap_or(2);
             }
-            return all;
+            return Some(all);
         }
-        let reply = simple(draft, call, part);
+        let reply = simple(draft, place, part);
         draft.mark_half();
         all.code = reply.code;
         all.stdout.extend_from_slice(&reply.stdout);
@@ -44,7 +102,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         all.took_ms += reply.took_ms;
         skip = next_skipped(&tokens, index, all.code, false);
     }
-    all
+    Some(all)
 }
 
 /// Whether the part after the separator of number `index` is skipped.
@@ -62,7 +120,7 @@ fn next_skipped(tokens: &[Token], index: usize, code: i32, skipped: bool) -> boo
 }
 
 /// One command with an optional redirection.
-fn simple(draft: &mut Draft<'_>, call: &Call<'_>, part: &[Token]) -> Reply {
+fn simple(draft: &mut Draft<'_>, place: &mut dyn Place, part: &[Token]) -> Reply {
     let redirect = part
         .iter()
         .position(|token| matches!(token, Token::Op(">" | ">>" | "2>")));
@@ -76,43 +134,21 @@ fn simple(draft: &mut Draft<'_>, call: &Call<'_>, part: &[Token]) -> Reply {
         .collect();
     let mut reply = match argv.as_slice() {
         ["set" | ":", ..] => Reply::ok(""),
-        _ => super::run(draft, &argv, call.stdin, call.root, call.mounts)
-            .unwrap_or_else(|program| Reply::fail(127, format!("sh: 1: {program}: not found\n"))),
+        _ => place.exec(draft, &argv),
     };
     if let [Token::Op(op), Token::Word(path), ..] = rest {
         if *op == "2>" {
             reply.stderr.clear();
         } else if path == "/dev/null" {
             reply.stdout.clear();
-        } else if let Err(why) = redirect_to(draft, call, path, &mut reply, *op == ">>") {
-            return Reply::fail(2, format!("sh: 1: cannot create {path}: {why}\n"));
+        } else {
+            let bytes = std::mem::take(&mut reply.stdout);
+            if let Err(why) = place.write(draft, path, bytes, *op == ">>") {
+                return Reply::fail(2, format!("sh: 1: cannot create {path}: {why}\n"));
+            }
         }
     }
     reply
-}
-
-fn redirect_to(
-    draft: &mut Draft<'_>,
-    call: &Call<'_>,
-    path: &str,
-    reply: &mut Reply,
-    append: bool,
-) -> Result<(), &'static str> {
-    let full = call.path(draft, path);
-    if let Some(why) = files::refuses(draft, &full, call.root) {
-        return Err(why);
-    }
-    let old = files::at(draft, &full);
-    let owner = files::actor(draft, call.root);
-    let mut file = old.clone().unwrap_or_else(|| File::new(b"", 0o644, &owner));
-    let mut bytes = match (append, old) {
-        (true, Some(old)) => old.text().into_bytes(),
-        _ => Vec::new(),
-    };
-    bytes.append(&mut reply.stdout);
-    file.data = super::super::entity::Data::of(&bytes);
-    draft.put(&full, &file);
-    Ok(())
 }
 
 fn parameter(params: &[&str], name: char) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::super::entity::{Table, Unit};
 use super::super::files;
 use super::super::state::Draft;
-use super::{Call, Reply, nft, options};
+use super::{Call, Reply, nft, options, systemd_local};
 
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let (flags, words) = options(&call.args, &[]);
@@ -26,6 +26,11 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     }
     let now = flags.iter().any(|(flag, _)| *flag == "--now");
     for unit in units {
+        match systemd_local::change(draft, verb, unit, now) {
+            Some(reply) if reply.code == 0 => continue,
+            Some(reply) => return reply.took(120),
+            None => {}
+        }
         let name = unit.trim_end_matches(".service");
         let Some(mut state) = draft.get::<Unit>(name) else {
             let text = match *verb {
@@ -48,6 +53,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         if loads && let Err(text) = load_rules(draft) {
             return Reply::fail(1, text).took(50);
         }
+        if loads {
+            systemd_local::restart_parts(draft, "nftables.service");
+        }
     }
     Reply::ok("").took(120)
 }
@@ -57,7 +65,16 @@ fn look(draft: &Draft<'_>, verb: &str, units: &[&str]) -> Reply {
     let mut good = false;
     for unit in units {
         let name = unit.trim_end_matches(".service");
-        let state = draft.get::<Unit>(name);
+        let local = systemd_local::look(draft, unit);
+        let state = local.map_or_else(
+            || draft.get::<Unit>(name),
+            |local| {
+                Some(Unit {
+                    active: local.active,
+                    enabled: local.enabled,
+                })
+            },
+        );
         let (text, is) = match (verb, state) {
             ("is-active", Some(state)) if state.active => ("active\n", true),
             ("is-active", _) => ("inactive\n", false),

@@ -1,6 +1,7 @@
 //! `tar`: listing and unpacking of the archives of releases.
 
-use super::super::artifact::{self, Member};
+use super::super::archive;
+use super::super::artifact::Member;
 use super::super::entity::{Data, File};
 use super::super::files::{self, NO_ENTRY};
 use super::super::state::Draft;
@@ -70,7 +71,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let Some(file) = files::at(draft, &call.path(draft, path)) else {
         return call.complain(2, &format!("{path}: Cannot open: {NO_ENTRY}"));
     };
-    let Some(mut members) = artifact::archive(&file.data) else {
+    let Some(mut members) = archive::members(&file.data) else {
         return call.complain(2, "This does not look like a tar archive");
     };
     let whole = keep_whole(&mut members, &file.data);

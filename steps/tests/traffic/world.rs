@@ -1,0 +1,103 @@
+//! The facts of the tests, and the situations of the kinds.
+
+use wiab_steps::host::sim::Machine;
+use wiab_steps::kind::Input;
+use wiab_steps::kinds::nft_traffic::NftTraffic;
+use wiab_steps::traffic::Traffic;
+
+use crate::laws::scenarios::{Scenario, scenario};
+
+/// The defaults.
+pub(crate) fn traffic() -> Traffic {
+    Traffic {
+        bridge: "virbr0".to_owned(),
+        subnet: "192.168.122.0/24".to_owned(),
+        nodes: ["21", "22", "23"]
+            .map(|end| format!("192.168.122.{end}"))
+            .to_vec(),
+        calling: "192.168.122.23".to_owned(),
+        ssh_ports: vec![22],
+        open_tcp: Vec::new(),
+        keep_udp: Vec::new(),
+        udp_first: 32_768,
+        udp_last: 65_535,
+        private: false,
+        log: false,
+        comment: "wiab-stag".to_owned(),
+    }
+}
+
+pub(crate) fn firewall(traffic: Traffic) -> NftTraffic {
+    NftTraffic {
+        wan: Input::Value("eth0".to_owned()),
+        traffic,
+        deadman_s: 120,
+    }
+}
+
+/// A host with nft.
+pub(crate) fn host() -> Machine {
+    Machine::fresh().with_packages(&["nftables", "conntrack", "curl"])
+}
+
+/// Rules of docker and of an administrator, which nobody may touch.
+pub(crate) const FOREIGN: &str = "\
+table ip nat {
+chain DOCKER {
+iifname \"docker0\" return
+}
+chain PREROUTING {
+type nat hook prerouting priority -100; policy accept;
+fib daddr type local counter jump DOCKER
+}
+}
+table ip filter {
+chain DOCKER-USER {
+return
+}
+chain FORWARD {
+type filter hook forward priority 0; policy drop;
+jump DOCKER-USER
+}
+}
+table inet f2b {
+chain input {
+type filter hook input priority -1; policy accept;
+ip saddr 198.51.100.66 drop
+}
+}
+";
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    let bare = host();
+    let docker = bare.clone().with_nft(FOREIGN);
+    let mut other = traffic();
+    other.nodes.pop();
+    "192.168.122.99".clone_into(&mut other.calling);
+    let old = docker
+        .clone()
+        .with_nft(&other.script("eth0").unwrap())
+        .with_file(
+            "/etc/nftables-wiab.conf",
+            "# Written by wiab.\ntable inet wiab {\n}\n",
+            0o644,
+            "root:root",
+        )
+        .with_flows("192.168.122.99", 7);
+    let of =
+        |name, machine: &Machine, traffic| scenario("traffic", name, machine, &firewall(traffic));
+    let hard = Traffic {
+        ssh_ports: vec![22, 2222],
+        open_tcp: vec![9090],
+        keep_udp: vec![51_820],
+        private: true,
+        log: true,
+        ..traffic()
+    };
+    vec![
+        of("firewall on a bare host", &bare, traffic()),
+        of("firewall beside others", &docker, traffic()),
+        of("firewall over an older one", &old, traffic()),
+        of("firewall with every option", &bare, hard),
+    ]
+}
