@@ -62,6 +62,8 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::nft_hairpin::NftHairpin>(),
     entry::<kinds::nft_traffic::NftTraffic>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
+    entry::<kinds::release_checked::ReleaseChecked>(),
+    entry::<kinds::group_vars::GroupVars>(),
     entry::<kinds::release_tree::ReleaseTree>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_rotated::SecretsRotated>(),

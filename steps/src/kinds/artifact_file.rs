@@ -339,7 +339,7 @@ impl Act for ArtifactFile {
         if !image.part && self.is_remote() {
             sh.remove(&self.part(), false).await?;
         }
-        let keep = self.keep && exists(sh, &self.path).await?;
+        let keep = self.keep && self.is_remote() && exists(sh, &self.path).await?;
         if self.is_remote() && !keep && !image.file {
             sh.remove(&self.path, false).await?;
         }

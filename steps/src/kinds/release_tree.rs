@@ -335,7 +335,10 @@ impl Act for ReleaseTree {
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
         settle_forward(sh, JOB, Settle::Kill).await?;
         let tree = self.tree()?;
-        if self.pointed(sh).await?.as_deref() == Some(&tree) {
+        let pointed = self.pointed(sh).await?;
+        let former = image.pointer.as_deref().map(str::trim);
+        // Somebody else's pointer, set since, stays.
+        if pointed.is_none() || pointed.as_deref() == Some(&tree) || pointed.as_deref() == former {
             match &image.pointer {
                 Some(old) => {
                     sh.write(&self.pointer, old.as_bytes(), &Meta::user(0o644))

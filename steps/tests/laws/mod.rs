@@ -1,5 +1,6 @@
 //! The laws of every step kind, checked on the simulated machine.
 
+pub(crate) mod artifact;
 mod canary;
 mod chart_values;
 mod cluster;
@@ -53,6 +54,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn releases_obey_the_laws() {
+    obey("release").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -82,7 +88,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "cluster", "files", "host", "network", "secrets", "tools", "traffic", "vm"
+            "cluster", "files", "host", "network", "release", "secrets", "tools", "traffic", "vm"
         ])
     );
 }

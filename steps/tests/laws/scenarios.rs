@@ -293,6 +293,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
     all.extend(networks().await);
     all.extend(files().await);
+    all.extend(super::artifact::scenarios().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);

@@ -294,6 +294,17 @@ impl Machine {
         })
     }
 
+    /// The same with another owner of a file or directory.
+    #[must_use]
+    pub fn with_owner(self, path: &str, owner: &str) -> Self {
+        self.edited(|draft| {
+            if let Some(mut file) = draft.get::<File>(path) {
+                owner.clone_into(&mut file.owner);
+                draft.put(path, &file);
+            }
+        })
+    }
+
     /// The same without a file.
     #[must_use]
     pub fn without_file(self, path: &str) -> Self {
