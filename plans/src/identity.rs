@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use wiab_engine::text::nearest;
-use wiab_steps::values::{DomainName, Email};
+use wiab_steps::kinds::preflight::inputs::PreflightInputs;
 
 use crate::check::Problems;
 use crate::settings::{PlanName, Settings};
@@ -20,65 +20,24 @@ const CHECKS: [&str; 8] = [
     "apt",
 ];
 
-/// Domains for documentation, which Let's Encrypt refuses in mail addresses; Wire's templates have `example.com` and names
-/// below it as placeholders.
-fn placeholder(email: &str) -> Option<&'static str> {
-    let (_, domain) = email.split_once('@')?;
-    let below = domain.ends_with(".example.com");
-    let names = ["example.com", "example.net", "example.org"];
-    let found = names.into_iter().find(|name| *name == domain);
-    found.or(below.then_some("example.com"))
-}
-
 impl Settings {
+    /// Domain, mail address and public address as the plan checks them.
+    pub(crate) fn identity(&self) -> PreflightInputs {
+        PreflightInputs {
+            domain: self.domain.clone(),
+            cert_email: self.cert_email.clone(),
+            host_ip: self.host_ip.clone(),
+            public: !self.preflight.resolvers.is_empty(),
+        }
+    }
+
     /// What only an operator can tell; certificate authorities refuse much of it.
     pub(crate) fn check_identity(&self, problems: &mut Problems) {
         if self.plan == PlanName::Steps {
             return;
         }
-        let told = [
-            ("domain", &self.domain, "domain = \"wire.example.org\""),
-            (
-                "cert_email",
-                &self.cert_email,
-                "cert_email = \"admin@wire.example.org\"",
-            ),
-            ("host_ip", &self.host_ip, "host_ip = \"203.0.113.10\""),
-        ];
-        for (key, text, example) in told {
-            if text.is_empty() {
-                problems.add(
-                    key,
-                    "this must be told",
-                    format!("write it into wiab.toml, such as: {example}"),
-                );
-            }
-        }
-        if let (false, Err(error)) = (self.domain.is_empty(), self.domain.parse::<DomainName>()) {
-            problems.add("domain", error.to_string(), "use the domain's own spelling");
-        }
-        if let (false, Err(error)) = (self.cert_email.is_empty(), self.cert_email.parse::<Email>())
-        {
-            let remedy = "use an address that is read: expiry warnings go there";
-            problems.add("cert_email", error.to_string(), remedy);
-        } else if let Some(domain) = placeholder(&self.cert_email) {
-            problems.add(
-                "cert_email",
-                format!("Let's Encrypt refuses mail addresses at {domain}"),
-                "use an address of your own",
-            );
-        }
-        let address: Option<Ipv4Addr> = self.host_ip.parse().ok();
-        let good = address.is_some_and(|ip| {
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast())
-        });
-        if !self.host_ip.is_empty() {
-            problems.check(
-                good,
-                "host_ip",
-                &self.host_ip,
-                "use the IPv4 address that clients connect to: 203.0.113.10",
-            );
+        for finding in self.identity().report().findings {
+            problems.add(finding.what, finding.why, finding.remedy);
         }
     }
 
@@ -144,6 +103,7 @@ mod tests {
             "w_ire.org",
             "1.2.3.4",
             "wire.org; reboot",
+            "wire.test",
         ] {
             assert_eq!(keys(bad, email, ip), ["domain"], "{bad}");
         }

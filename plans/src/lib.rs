@@ -11,10 +11,10 @@ mod staging;
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
-    NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Rotation, Settings, SiteStep,
-    VmSettings,
+    ARTIFACT_HASH, ArtifactSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings,
+    ImageSettings, MachineSettings, NetworkSettings, PlanName, PreflightSettings, REHEARSAL,
+    Rotation, Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
-pub use staging::{PACKAGES, StagingError, vm_env, wiab_staging};
+pub use staging::{NAMES, PACKAGES, PREFLIGHT, StagingError, vm_env, wiab_staging};

@@ -38,6 +38,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// The VMs.
     pub vms: VmSettings,
+    /// The release.
+    pub artifact: ArtifactSettings,
     /// The base image.
     pub image: ImageSettings,
     /// The hairpin rule.
@@ -63,6 +65,7 @@ impl Default for Settings {
             preflight: PreflightSettings::default(),
             network: NetworkSettings::default(),
             vms: VmSettings::default(),
+            artifact: ArtifactSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
             rotation: None,
@@ -90,6 +93,11 @@ impl Settings {
             None if self.user == "root" => "/root/wire-server-deploy".to_owned(),
             None => format!("/home/{}/wire-server-deploy", self.user),
         }
+    }
+
+    /// The directory of unpacked releases, beside the deploy directory.
+    pub fn releases_dir(&self) -> String {
+        format!("{}.d", self.deploy_dir())
     }
 
     /// The file that holds the installation's secrets, the only one that does.
@@ -278,6 +286,52 @@ pub struct MachineSettings {
     pub ip: Option<String>,
     /// MAC address.
     pub mac: Option<String>,
+}
+
+/// The oldest release whose staging values fit this installation, and the default.
+pub const ARTIFACT_HASH: &str = "f1f624256bdab0f9f76158c7f45e0618ee641237";
+
+/// Where artifacts are published, before and after the hash.
+const ARTIFACT_URL: (&str, &str) = (
+    "https://s3-eu-west-1.amazonaws.com/public.wire.com/artifacts/wire-server-deploy-static-",
+    ".tgz",
+);
+
+/// `[artifact]`: the release.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArtifactSettings {
+    /// Hash of a published release.
+    pub hash: Option<String>,
+    /// Instead of a hash: an absolute path on the host, or an `https://` URL.
+    pub source: Option<String>,
+    /// SHA-256; without it, that of the first use is kept.
+    pub sha256: Option<String>,
+    /// Whether a release whose package repository is signed with an expired key is put up with.
+    pub accept_expired_key: bool,
+    /// Whether a rollback leaves the finished download.
+    pub keep_download: bool,
+}
+
+impl ArtifactSettings {
+    /// URL or path of the artifact.
+    pub fn source(&self) -> String {
+        match &self.source {
+            Some(source) => source.clone(),
+            None => {
+                let hash = self.hash.as_deref().unwrap_or(ARTIFACT_HASH);
+                format!("{}{hash}{}", ARTIFACT_URL.0, ARTIFACT_URL.1)
+            }
+        }
+    }
+
+    /// How the operator calls the release: its hash, or the name of its file.
+    pub fn name(&self) -> String {
+        match &self.source {
+            Some(source) => source.rsplit('/').next().unwrap_or_default().to_owned(),
+            None => self.hash.as_deref().unwrap_or(ARTIFACT_HASH).to_owned(),
+        }
+    }
 }
 
 /// `[image]`: the base image.

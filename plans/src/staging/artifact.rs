@@ -41,13 +41,19 @@ impl Staging<'_> {
         &mut self,
         packages: Option<&Handle<AptPackages>>,
         dirs: &Handle<Dirs>,
-    ) -> Release {
+    ) -> Option<Release> {
+        if !self.settings.vms.only.is_empty() {
+            return None;
+        }
         let settings = &self.settings.artifact;
         let (name, releases) = (settings.name(), self.settings.releases_dir());
         let source = settings.source();
         let remote = source.starts_with("https://");
         let file = source.rsplit('/').next().unwrap_or_default();
-        let parent = self.deploy.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let parent = self
+            .deploy
+            .rsplit_once('/')
+            .map_or("", |(parent, _)| parent);
         let artifact = ArtifactFile {
             path: if remote {
                 format!("{parent}/{file}")
@@ -84,11 +90,11 @@ impl Staging<'_> {
         let group_vars = self
             .plan
             .add("inv.group-vars", &[dirs, &checked], &group_vars);
-        Release {
+        Some(Release {
             unpacked,
             checked,
             group_vars,
             name,
-        }
+        })
     }
 }

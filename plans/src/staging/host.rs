@@ -40,7 +40,9 @@ impl Staging<'_> {
                 packages: names,
                 keep: host.keep_packages,
             };
-            self.plan.add("host.packages", &[forward], &packages)
+            let packages = self.plan.add("host.packages", &[forward], &packages);
+            self.names_again(&packages);
+            packages
         });
         if !host.groups.is_empty() {
             let groups = HostGroups {
@@ -60,6 +62,8 @@ impl Staging<'_> {
             ("/ansible", 0o755),
             ("/ansible/inventory", 0o755),
             ("/ansible/inventory/offline", 0o755),
+            ("/ansible/inventory/offline/group_vars", 0o755),
+            ("/ansible/inventory/offline/group_vars/all", 0o755),
             ("/.wiab", 0o700),
             ("/ssh", 0o700),
             ("/ssh/host", 0o700),
@@ -68,6 +72,8 @@ impl Staging<'_> {
             let path = format!("{}{path}", self.deploy);
             dirs.push(Dir { path, mode });
         }
+        let path = self.settings.releases_dir();
+        dirs.push(Dir { path, mode: 0o755 });
         for machine in &self.machines {
             let path = self.in_deploy(&format!("nocloud/{}", machine.name));
             dirs.push(Dir { path, mode: 0o700 });

@@ -1,7 +1,9 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
+mod artifact;
 mod host;
 mod inventory;
+mod preflight;
 mod traffic;
 mod vms;
 
@@ -20,6 +22,8 @@ use crate::check::Problem;
 use crate::machines::Machine;
 use crate::settings::{PlanName, Settings};
 use crate::site;
+
+pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
 /// is left out on purpose: it would start a second name server on port 53.
@@ -62,7 +66,9 @@ pub fn wiab_staging(settings: &Settings) -> Result<Plan, StagingError> {
     for step in &settings.steps {
         plan.push(site::spec(step)?);
     }
-    Ok(plan.finish()?)
+    let mut plan = plan.finish()?;
+    preflight::before_all(&mut plan);
+    Ok(plan)
 }
 
 /// The lines of `.vm-env`.
@@ -83,6 +89,8 @@ struct Ground {
     host_keys: Vec<Handle<SshHostKeys>>,
     pool: Handle<Dirs>,
     image: Handle<ImageBase>,
+    /// `None` when only some of the VMs are made, to try the machines alone.
+    release: Option<artifact::Release>,
 }
 
 struct Staging<'a> {
@@ -133,6 +141,7 @@ impl<'a> Staging<'a> {
     }
 
     fn build(mut self) -> PlanBuilder {
+        self.preflight();
         let ground = self.ground();
         let mut ready = Vec::new();
         for (index, machine) in self.machines.clone().iter().enumerate() {
@@ -148,6 +157,7 @@ impl<'a> Staging<'a> {
         let packages = self.packages(&forward);
         let dirs = self.dirs();
         self.secrets(&dirs);
+        let release = self.release(packages.as_ref(), &dirs);
         let network = self.network(packages.as_ref(), &forward);
         let key = SshKeypair {
             path: self.in_deploy("ssh/id_ed25519"),
@@ -193,6 +203,7 @@ impl<'a> Staging<'a> {
             host_keys,
             pool,
             image,
+            release,
         }
     }
 }

@@ -52,7 +52,11 @@ fn the_plan_has_these_steps() {
     let plan = plan(&Settings::rehearsal());
     let found: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
     let mut wanted: BTreeSet<String> = [
+        "art.unpack",
+        "art.verify",
+        "dl.artifact",
         "host.dirs",
+        "host.dns",
         "host.groups",
         "host.ip-forward",
         "host.packages",
@@ -61,10 +65,20 @@ fn the_plan_has_these_steps() {
         "hp.snat",
         "img.base",
         "img.pool",
+        "inv.group-vars",
         "inv.vm-env",
         "inv.write",
         "net.default-removed",
         "net.wirebox",
+        "pre.apt",
+        "pre.artifact-url",
+        "pre.clock",
+        "pre.dns",
+        "pre.firewall",
+        "pre.inputs",
+        "pre.net",
+        "pre.os",
+        "pre.resources",
         "sec.generate",
         "ssh.key",
         "ssh.known-hosts",
@@ -236,7 +250,10 @@ fn equal_settings_make_equal_plans_and_sizes_change_only_their_steps() {
         .filter(|(old, new)| old.fingerprint() != new.fingerprint())
         .map(|(old, _)| old.id.as_str().split(':').next().unwrap_or_default())
         .collect();
-    assert_eq!(edited, BTreeSet::from(["vm.define", "vm.disk"]));
+    assert_eq!(
+        edited,
+        BTreeSet::from(["pre.resources", "vm.define", "vm.disk"])
+    );
 }
 
 #[test]

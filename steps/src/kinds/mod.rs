@@ -31,6 +31,7 @@ pub mod nft_hairpin_removed;
 pub mod nft_traffic;
 pub mod plays;
 pub mod postgresql_secrets;
+pub mod preflight;
 pub mod qcow2_overlay;
 mod qemu;
 pub mod release_checked;

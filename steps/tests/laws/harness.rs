@@ -14,6 +14,9 @@ const ATTEMPTS: u32 = 3;
 
 /// Checks all laws; answers the number of crash points and faults.
 pub(crate) async fn check(scenario: &Scenario) -> usize {
+    if scenario.only_looks {
+        return only_looks(scenario).await;
+    }
     let world = World::new(scenario.machine.clone());
     let step = world.step(scenario.kind, &scenario.inputs);
     let name = scenario.name;
@@ -62,6 +65,44 @@ pub(crate) async fn check(scenario: &Scenario) -> usize {
         done,
     };
     law.interrupted().await + law.undo_interrupted(&applied).await + law.faulty().await
+}
+
+/// The laws of a kind that changes nothing: it is satisfied where all is well, and whatever fails, the host stays as it was.
+async fn only_looks(scenario: &Scenario) -> usize {
+    let name = scenario.name;
+    let world = World::new(scenario.machine.clone());
+    let step = world.step(scenario.kind, &scenario.inputs);
+    let start = world.state();
+    let Probe::Satisfied(seen) = step.probe(false).await.unwrap() else {
+        panic!("{name}: not satisfied where all is well");
+    };
+    assert_eq!(step.capture().await.unwrap(), Before::Nothing, "{name}");
+    let begun = world.host.operations();
+    let receipt = step.apply(1, false, &Before::Nothing).await.unwrap();
+    let operations = world.host.operations() - begun;
+    assert_eq!(receipt.outputs, seen.outputs, "{name}: outputs");
+    step.undo(1, &Before::Nothing).await.unwrap();
+    same(&world.state(), &start, name);
+    let refused = Action::Fail {
+        code: 1,
+        stderr: "injected".to_owned(),
+    };
+    let actions = [refused, Action::LostBefore, Action::LostAfter, Action::Half];
+    for nth in 1..=operations {
+        for action in &actions {
+            let world = World::new(scenario.machine.clone());
+            world.host.arm(Fault::nth("*", nth, action.clone()));
+            let step = world.step(scenario.kind, &scenario.inputs);
+            let when = format!("{name}: {action:?} at operation {nth}");
+            if let Err(failure) = step.apply(1, false, &Before::Nothing).await {
+                assert_eq!(failure.residue, Residue::Clean, "{when}: {failure:?}");
+            }
+            same(&world.state(), &start, &when);
+            world.host.disarm();
+            step.apply(2, false, &Before::Nothing).await.unwrap();
+        }
+    }
+    usize::try_from(operations).unwrap() * actions.len()
 }
 
 struct Law<'a> {

@@ -7,6 +7,7 @@ mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
+pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
@@ -54,6 +55,11 @@ async fn networks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn checks_obey_the_laws() {
+    obey("preflight").await;
+}
+
+#[tokio::test]
 async fn releases_obey_the_laws() {
     obey("release").await;
 }
@@ -88,7 +94,16 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
-            "cluster", "files", "host", "network", "release", "secrets", "tools", "traffic", "vm"
+            "cluster",
+            "files",
+            "host",
+            "network",
+            "preflight",
+            "release",
+            "secrets",
+            "tools",
+            "traffic",
+            "vm"
         ])
     );
 }

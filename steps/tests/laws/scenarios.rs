@@ -37,6 +37,8 @@ pub(crate) struct Scenario {
     pub(crate) machine: Machine,
     /// Whether undo restores the before-image given; an operator's undo command knows none.
     pub(crate) undo_acts_alone: bool,
+    /// Whether the kind changes nothing: the machine is one on which it is satisfied.
+    pub(crate) only_looks: bool,
 }
 
 pub(crate) fn scenario<K: Kind>(
@@ -52,6 +54,15 @@ pub(crate) fn scenario<K: Kind>(
         inputs: serde_json::to_value(kind).unwrap(),
         machine: machine.clone(),
         undo_acts_alone: K::NAME != Command::NAME,
+        only_looks: false,
+    }
+}
+
+/// A situation of a kind that only looks: a machine where all is well.
+pub(crate) fn looks<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenario {
+    Scenario {
+        only_looks: true,
+        ..scenario("preflight", name, machine, kind)
     }
 }
 
@@ -297,6 +308,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(super::chart_values::all().await);
     all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);
+    all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
     all.extend(super::tools::scenarios());
     all.extend(crate::traffic::world::scenarios());

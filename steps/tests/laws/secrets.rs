@@ -143,6 +143,7 @@ fn scenario<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenari
         inputs: serde_json::to_value(kind).unwrap(),
         machine: machine.clone(),
         undo_acts_alone: true,
+        only_looks: false,
     }
 }
 

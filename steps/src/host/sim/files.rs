@@ -5,6 +5,7 @@ use super::cmd::Reply;
 use super::entity::{Facts, File};
 use super::perform::{FOR_EVER_MS, Op};
 use super::state::Draft;
+use super::surroundings::virtual_file;
 use crate::host::{HostError, Meta, OUTPUT_BYTES_MAX, Stat};
 
 /// The system's words.
@@ -54,7 +55,9 @@ pub(super) fn at(draft: &Draft<'_>, path: &str) -> Option<File> {
     if path == "/" {
         return Some(File::dir(0o755, "root:root"));
     }
-    draft.get::<File>(path)
+    draft
+        .get::<File>(path)
+        .or_else(|| virtual_file(draft, path))
 }
 
 fn may(draft: &Draft<'_>, file: &File, root: bool, bit: u32) -> bool {

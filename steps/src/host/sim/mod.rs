@@ -19,6 +19,8 @@ mod preset;
 mod sha256;
 mod state;
 mod store;
+mod surroundings;
+mod trouble;
 mod xml;
 
 use std::fmt;

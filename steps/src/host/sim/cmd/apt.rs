@@ -279,6 +279,12 @@ fn closure_up(draft: &Draft<'_>, names: &[&str]) -> Vec<String> {
     }
 }
 
+/// Removes packages and what needs them.
+pub(crate) fn remove(draft: &mut Draft<'_>, names: &[&str]) {
+    let gone = closure_up(draft, names);
+    let _ = remove_all(draft, &gone);
+}
+
 /// Packages that came only as dependencies and that nothing needs any more.
 fn unneeded(draft: &Draft<'_>) -> Vec<String> {
     let all = draft.list::<Package>();

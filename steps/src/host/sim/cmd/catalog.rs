@@ -124,6 +124,7 @@ const PLAIN: &[&str] = &[
     "sudo",
     "tar",
     "tree",
+    "ufw",
     "unzip",
     "util-linux",
     "vim",

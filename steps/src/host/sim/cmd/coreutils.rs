@@ -5,6 +5,7 @@ use super::super::files::{self, DENIED, NO_ENTRY};
 use super::super::inside;
 use super::super::sha256::sha256;
 use super::super::state::Draft;
+use super::super::surroundings::{Surroundings, inode};
 use super::{Call, QUICK_MS, Reply, option, options};
 
 /// Tools that change nothing.
@@ -24,7 +25,6 @@ pub(super) fn read(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             "{}\n",
             call.path(draft, call.args.last().copied().unwrap_or_default())
         )),
-        "df" => df(draft, call),
         _ => system(draft, call),
     };
     reply.took(QUICK_MS)
@@ -171,13 +171,24 @@ fn stat(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
     let (found, paths) = options(&call.args, &["-c", "--format"]);
     let format = option(&found, &["-c", "--format"]).unwrap_or("%n %s %a %U:%G");
     let mut text = String::new();
+    let around = Surroundings::of(draft);
     for path in paths {
-        let Some(file) = files::at(draft, &call.path(draft, path)) else {
+        let full = call.path(draft, path);
+        let Some(file) = files::at(draft, &full) else {
             return call.complain(1, &format!("cannot statx '{path}': {NO_ENTRY}"));
         };
+        if found.iter().any(|(flag, _)| *flag == "-f") {
+            let facts = draft.get::<Facts>("");
+            let kind = facts.map(|facts| around.filesystem(&facts, &full).kind);
+            text.push_str(&format.replace("%T", &kind.unwrap_or_default()));
+            text.push('\n');
+            continue;
+        }
         let (user, group) = file.owner.split_once(':').unwrap_or((&file.owner, ""));
         let bytes = if file.dir { 4096 } else { file.data.len() };
-        let kind = if file.dir {
+        let kind = if around.links.contains(&full) {
+            "symbolic link"
+        } else if file.dir {
             "directory"
         } else {
             "regular file"
@@ -186,6 +197,7 @@ fn stat(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
             .replace("%n", path)
             .replace("%s", &bytes.to_string())
             .replace("%a", &format!("{:o}", file.mode))
+            .replace("%i", &inode(&full).to_string())
             .replace("%U", user)
             .replace("%G", group)
             .replace("%F", kind);
@@ -211,19 +223,6 @@ fn list(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
                 .fold(String::new(), |text, name| text + name + "\n"),
         ),
     }
-}
-
-fn df(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
-    let (_, paths) = options(&call.args, &[]);
-    for path in &paths {
-        if files::at(draft, &call.path(draft, path)).is_none() {
-            return call.complain(1, &format!("{path}: {NO_ENTRY}"));
-        }
-    }
-    let free = draft
-        .get::<Facts>("")
-        .map_or(0, |facts| facts.disk_free_bytes);
-    Reply::ok(format!("{:>15}\n{free:>15}\n", "Avail"))
 }
 
 fn system(draft: &Draft<'_>, call: &Call<'_>) -> Reply {

@@ -4,6 +4,7 @@ use super::super::artifact;
 use super::super::entity::{Data, File, Image};
 use super::super::files;
 use super::super::state::Draft;
+use super::super::surroundings::Surroundings;
 use super::copy::half_of;
 use super::coreutils::digest_of;
 use super::{Call, Reply, option, options, spread};
@@ -110,6 +111,16 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     if url.contains("/missing") {
         let text = "curl: (22) The requested URL returned error: 404\n";
         return Reply::fail(22, text).took(80);
+    }
+    let status = Surroundings::of(draft).statuses.get(*url).copied();
+    if let Some(status) = status.filter(|status| *status >= 400) {
+        return match (letter('I'), letter('f')) {
+            (true, false) => Reply::ok(format!("HTTP/2 {status} \r\n\r\n")).took(80),
+            _ => {
+                let text = format!("curl: (22) The requested URL returned error: {status}\n");
+                Reply::fail(22, text).took(80)
+            }
+        };
     }
     let mut file = content(url);
     let mut bytes_per_ms = BYTES_PER_MS;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::super::entity::{Facts, Network, Sysctl};
 use super::super::state::Draft;
+use super::super::surroundings::Surroundings;
 use super::network::bridge_and_address;
 use super::{Call, QUICK_MS, Reply, options};
 
@@ -77,7 +78,17 @@ fn ip(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
         .and_then(|at| words.get(at + 1))
         .copied();
     let answer = match words.first() {
-        Some(word) if word.starts_with('r') => routes(&facts, &bridges, words.contains(&"default")),
+        Some(word) if word.starts_with('r') => {
+            let default = words.contains(&"default");
+            let mut answer = routes(&facts, &bridges, default);
+            let others = Surroundings::of(draft).routes;
+            if let Some(all) = answer.as_array_mut().filter(|_| !default) {
+                let route =
+                    |(dst, dev)| json!({"dst": dst, "dev": dev, "protocol": "static", "flags": []});
+                all.extend(others.into_iter().map(route));
+            }
+            answer
+        }
         Some(_) => addresses(&facts, &bridges, device),
         None => return Reply::fail(255, "Usage: ip [ OPTIONS ] OBJECT\n"),
     };

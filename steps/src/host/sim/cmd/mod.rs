@@ -2,6 +2,7 @@
 
 mod ansible;
 mod apt;
+mod ask;
 mod catalog;
 mod conntrack;
 mod copy;
@@ -46,10 +47,11 @@ mod virsh;
 use super::entity::Package;
 use super::files;
 use super::state::{Change, Draft};
+use super::surroundings::Surroundings;
 use crate::host::{Cmd, HostError, Output};
 
 pub(super) use ansible::PlaybookFault;
-pub(super) use apt::install as install_packages;
+pub(super) use apt::{install as install_packages, remove as remove_packages};
 pub(super) use catalog::PREINSTALLED;
 pub(super) use conntrack::Flows;
 pub(super) use docker::container_named;
@@ -180,10 +182,11 @@ type Handler = fn(&mut Draft<'_>, &Call<'_>) -> Reply;
 fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
     let base: Handler = match program {
         "true" | "false" | "sleep" | "echo" | "cat" | "uname" | "hostname" | "whoami" | "nproc"
-        | "sha256sum" | "stat" | "df" | "test" | "[" | "printf" | "readlink" | "sync" | "ls" => {
+        | "sha256sum" | "stat" | "test" | "[" | "printf" | "readlink" | "sync" | "ls" => {
             coreutils::read
         }
         "touch" | "rm" | "rmdir" | "mkdir" | "chmod" | "chown" | "mv" | "tee" => coreutils::change,
+        "df" | "printenv" | "timedatectl" => ask::run,
         "cp" | "install" | "ln" => copy::run,
         "id" | "getent" | "usermod" | "gpasswd" | "groups" => users::run,
         "dpkg-query" | "apt-get" | "dpkg" => apt::run,
@@ -203,7 +206,11 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
 
 fn packaged(program: &str) -> Option<(&'static str, Handler)> {
     Some(match program {
-        "virsh" => ("libvirt-clients", virsh::run as Handler),
+        "dig" => ("bind9-dnsutils", ask::run as Handler),
+        "host" => ("bind9-host", ask::run),
+        "sudo" => ("sudo", ask::run),
+        "ufw" => ("ufw", ask::run),
+        "virsh" => ("libvirt-clients", virsh::run),
         "qemu-img" => ("qemu-utils", image::run),
         "conntrack" => ("conntrack", conntrack::run),
         "cloud-localds" => ("cloud-image-utils", image::localds),
@@ -221,6 +228,10 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
 pub(crate) fn dispatch(draft: &mut Draft<'_>, cmd: &Cmd) -> Result<Reply, HostError> {
     let args: Vec<&str> = cmd.argv.iter().map(String::as_str).collect();
     let stdin = cmd.stdin.as_deref().unwrap_or_default();
+    if cmd.root && !Surroundings::of(draft).sudo {
+        let why = "sudo: a password is required".to_owned();
+        return Err(HostError::Denied { why });
+    }
     run(draft, &args, stdin, cmd.root, &[]).map_err(|program| HostError::NoProgram { program })
 }
 

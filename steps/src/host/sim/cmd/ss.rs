@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::entity::{Network, Unit};
 use super::super::state::{Draft, Entity, Machine};
+use super::network::bridge_and_address;
 use super::{Call, QUICK_MS, Reply};
 
 /// A listening socket; its name is `tcp 0.0.0.0:22 sshd`, without the program for a socket of the kernel.
@@ -27,6 +29,25 @@ pub(crate) fn open(machine: &mut Machine, socket: &str) {
     machine.put(socket, &Socket {});
 }
 
+/// Those of a fresh machine and of others, and the name servers that come and go with their services.
+fn sockets(draft: &Draft<'_>) -> Vec<String> {
+    let mut all = draft.names::<Socket>("");
+    let mut serve = |address: &str| {
+        for protocol in ["udp", "tcp"] {
+            all.push(format!("{protocol} {address}:53 dnsmasq"));
+        }
+    };
+    if draft.get::<Unit>("dnsmasq").is_some_and(|unit| unit.active) {
+        serve("0.0.0.0");
+    }
+    for (_, network) in draft.list::<Network>() {
+        if let (true, Some((_, address, _))) = (network.active, bridge_and_address(&network)) {
+            serve(&address);
+        }
+    }
+    all
+}
+
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let has = |letter: char| {
         let mut clusters = call.args.iter().filter(|word| !word.starts_with("--"));
@@ -36,7 +57,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         return call.complain(1, "only `ss -Hln` is simulated");
     }
     let mut text = String::new();
-    for name in draft.names::<Socket>("") {
+    for name in sockets(draft) {
         let mut words = name.split(' ');
         let (protocol, address) = (words.next(), words.next().unwrap_or_default());
         let state = match protocol {
@@ -49,6 +70,10 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         } else {
             "0.0.0.0:*"
         };
+        // Of both protocols it says which one.
+        if let Some(protocol) = protocol.filter(|_| has('t') && has('u')) {
+            let _ = write!(text, "{protocol}   ");
+        }
         let _ = write!(text, "{state} 0      128    {address}      {any}");
         // Only root sees the processes of others.
         if let Some(program) = words.next().filter(|_| has('p') && call.root) {

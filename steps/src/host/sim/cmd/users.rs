@@ -3,7 +3,7 @@
 use super::super::entity::{Group, User};
 use super::super::files;
 use super::super::state::Draft;
-use super::{Call, QUICK_MS, Reply, option, options};
+use super::{Call, QUICK_MS, Reply, ask, option, options};
 
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     match call.program {
@@ -69,6 +69,7 @@ fn id(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
 
 fn getent(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
     let line = match call.args.as_slice() {
+        ["ahosts", name] => return ask::ahosts(draft, name),
         ["passwd", name] => draft.get::<User>(name).map(|user| {
             format!(
                 "{name}:x:{}:{}::{}:{}\n",
