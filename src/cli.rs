@@ -89,6 +89,8 @@ pub(crate) enum ProgressMode {
 pub(crate) enum Command {
     /// Write a commented wiab.toml into this directory
     Init,
+    /// Check whether the machine can take the installation; changes nothing
+    Doctor,
     /// Show what would be done; changes nothing
     Plan(PlanArgs),
     /// Do it, or go on with it

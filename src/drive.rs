@@ -108,6 +108,7 @@ impl Drive<'_> {
         let state = result.map_err(|error| self.broken(&error))?;
         let code = match state.ended {
             Some(Outcome::Interrupted) => asked.code(),
+            Some(Outcome::FailedKept) if failure::only_checks_failed(&state) => Code::Preflight,
             Some(outcome) => Code::of(outcome, self.wanted_rollback),
             None => Code::Bug,
         };

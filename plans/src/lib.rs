@@ -7,6 +7,7 @@ mod machines;
 mod settings;
 mod site;
 mod staging;
+mod traffic;
 
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
@@ -18,3 +19,4 @@ pub use settings::{
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
 pub use staging::{NAMES, PACKAGES, PREFLIGHT, StagingError, vm_env, wiab_staging};
+pub use traffic::TrafficSettings;

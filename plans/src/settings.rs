@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
+use crate::traffic::TrafficSettings;
+
 /// What has no default on a real machine, and what it is on the simulated one.
 pub const REHEARSAL: [(&str, &str); 3] = [
     ("domain", "staging.example.org"),
@@ -44,6 +46,8 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// The firewall.
+    pub traffic: TrafficSettings,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
     pub rotation: Option<Rotation>,
     /// Site-specific steps.
@@ -68,6 +72,7 @@ impl Default for Settings {
             artifact: ArtifactSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
+            traffic: TrafficSettings::default(),
             rotation: None,
             steps: Vec::new(),
         }

@@ -161,6 +161,7 @@ impl Job<'_> {
         if let Some(approved) = &approved {
             refuse_stale(app, approved, &survey)?;
         }
+        super::doctor::refuse(app, &plan, &survey)?;
         // With -q the plan is shown only where it is needed for the question below.
         let quiet = app.printer.level() < Level::Normal && (yes || approved.is_some());
         let changes = super::plan::show(app, &plan, &survey, &self.host(), &history, quiet);

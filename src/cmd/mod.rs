@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod config;
 pub(crate) mod decide;
+pub(crate) mod doctor;
 pub(crate) mod graph;
 pub(crate) mod help;
 pub(crate) mod init;
@@ -43,6 +44,7 @@ pub(crate) fn run(app: &App, command: &Command) -> Result<Code, Problem> {
         Command::Plan(args) => plan::run(app, args),
         Command::Apply(args) => apply::run(app, args),
         Command::Rollback(args) => rollback::run(app, args),
+        Command::Doctor => doctor::run(app),
         Command::Graph(args) => graph::run(app, args),
         Command::Secrets(command) => secrets::run(app, command),
     }

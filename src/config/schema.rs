@@ -341,4 +341,64 @@ pub(crate) const KEYS: &[Key] = &[
         about: "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
         setting: "hairpin.policy",
     },
+    Key {
+        path: "traffic.enabled", kind: Kind::Bool, default: Some("true"), sample: "true",
+        about: "whether wiab sets the host's firewall and load balancing",
+        setting: "traffic.enabled",
+    },
+    Key {
+        path: "traffic.wan", kind: Kind::Text, default: None, sample: "eth0",
+        about: "the public interface; without it, that of the default route",
+        setting: "traffic.wan",
+    },
+    Key {
+        path: "traffic.ssh_ports", kind: Kind::Ports, default: Some("22"), sample: "22,2222",
+        about: "ports on which sshd is reached from outside; rules that would lock the operator out are refused",
+        setting: "traffic.ssh_ports",
+    },
+    Key {
+        path: "traffic.open_tcp", kind: Kind::Ports, default: Some(""), sample: "9090",
+        about: "further TCP ports of the host that stay reachable from outside",
+        setting: "traffic.open_tcp",
+    },
+    Key {
+        path: "traffic.keep_udp", kind: Kind::Ports, default: Some(""), sample: "51820",
+        about: "UDP ports that stay the host's own and reachable, also inside the calling range: those of a VPN",
+        setting: "traffic.keep_udp",
+    },
+    Key {
+        path: "traffic.udp_first", kind: Kind::Integer(1, 65_535), default: Some("32768"), sample: "32768",
+        about: "first UDP port of calls",
+        setting: "traffic.udp_first",
+    },
+    Key {
+        path: "traffic.udp_last", kind: Kind::Integer(1, 65_535), default: Some("65535"), sample: "65535",
+        about: "last UDP port of calls",
+        setting: "traffic.udp_last",
+    },
+    Key {
+        path: "traffic.calling_node", kind: Kind::Text, default: None, sample: "kubenode3",
+        about: "the VM that calls go to; without it, the last kubernetes node",
+        setting: "traffic.calling_node",
+    },
+    Key {
+        path: "traffic.private_deployment", kind: Kind::Bool, default: Some("false"), sample: "false",
+        about: "whether the VMs may not reach the outside at all",
+        setting: "traffic.private_deployment",
+    },
+    Key {
+        path: "traffic.log", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "whether dropped packets are logged, a few per minute",
+        setting: "traffic.log",
+    },
+    Key {
+        path: "traffic.deadman_s", kind: Kind::Integer(30, 3_600), default: Some("120"), sample: "120",
+        about: "when the old rules come back if wiab does not live on, in seconds",
+        setting: "traffic.deadman_s",
+    },
+    Key {
+        path: "traffic.comment", kind: Kind::Text, default: Some("wiab-stag"), sample: "wiab-stag",
+        about: "begins the comment of every rule",
+        setting: "traffic.comment",
+    },
 ];

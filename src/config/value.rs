@@ -16,6 +16,8 @@ pub(crate) enum Value {
     Number(f64),
     /// A list of texts.
     List(Vec<String>),
+    /// A list of ports.
+    Ports(Vec<u16>),
 }
 
 impl std::fmt::Display for Value {
@@ -28,6 +30,10 @@ impl std::fmt::Display for Value {
             Self::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
                 write!(f, "[{}]", items.join(", "))
+            }
+            Self::Ports(ports) => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                write!(f, "[{}]", ports.join(", "))
             }
         }
     }
@@ -46,6 +52,7 @@ impl Value {
             Self::Integer(value) => (*value).into(),
             Self::Number(value) => (*value).into(),
             Self::List(items) => items.clone().into(),
+            Self::Ports(ports) => ports.clone().into(),
         }
     }
 }
@@ -67,6 +74,8 @@ pub(crate) enum Kind {
     Speed,
     /// A list of texts.
     List,
+    /// A list of ports, 1 to 65535.
+    Ports,
 }
 
 impl Kind {
@@ -84,6 +93,7 @@ impl Kind {
                 .join(" or "),
             Self::Speed => "a positive number or \"max\"".to_owned(),
             Self::List => "a list of texts".to_owned(),
+            Self::Ports => "a list of ports from 1 to 65535".to_owned(),
         }
     }
 
@@ -94,6 +104,15 @@ impl Kind {
             DeValue::Boolean(value) => Value::Bool(*value),
             DeValue::Integer(digits) => Value::Integer(integer(digits)?),
             DeValue::Float(digits) => Value::Number(digits.as_str().replace('_', "").parse().ok()?),
+            DeValue::Array(items) if self == Self::Ports => Value::Ports(
+                items
+                    .iter()
+                    .map(|item: &Spanned<DeValue<'_>>| match item.get_ref() {
+                        DeValue::Integer(digits) => u16::try_from(integer(digits)?).ok(),
+                        _ => None,
+                    })
+                    .collect::<Option<_>>()?,
+            ),
             DeValue::Array(items) => Value::List(
                 items
                     .iter()
@@ -111,6 +130,11 @@ impl Kind {
             Self::Bool => Value::Bool(text.parse().ok()?),
             Self::Integer(..) => Value::Integer(text.parse().ok()?),
             Self::List => Value::List(list(text)),
+            Self::Ports => {
+                let ports: Option<Vec<u16>> =
+                    list(text).iter().map(|port| port.parse().ok()).collect();
+                Value::Ports(ports?)
+            }
             Self::Text | Self::Name | Self::Choice(_) | Self::Speed => Value::Text(text.to_owned()),
         };
         self.accept(value)
@@ -121,6 +145,7 @@ impl Kind {
             (Self::Text, Value::Text(text)) => !text.trim().is_empty(),
             (Self::Name, Value::Text(text)) => is_name(text),
             (Self::Bool, Value::Bool(_)) | (Self::List, Value::List(_)) => true,
+            (Self::Ports, Value::Ports(ports)) => !ports.contains(&0),
             (Self::Integer(low, high), Value::Integer(number)) => (low..=high).contains(number),
             (Self::Choice(words), Value::Text(text)) => words.contains(&text.as_str()),
             (Self::Speed, Value::Text(text)) if text == "max" => true,
@@ -172,6 +197,11 @@ mod tests {
             (Kind::Choice(&["kvm", "qemu"]), "qemu", true),
             (Kind::Choice(&["kvm", "qemu"]), "xen", false),
             (Kind::Bool, "yes", false),
+            (Kind::Ports, "22, 2222", true),
+            (Kind::Ports, "", true),
+            (Kind::Ports, "0", false),
+            (Kind::Ports, "70000", false),
+            (Kind::Ports, "ssh", false),
         ];
         for (kind, text, want) in cases {
             assert_eq!(kind.of_text(text).is_some(), want, "{kind:?} {text}");

@@ -26,11 +26,17 @@ pub(crate) fn block(style: Style, state: &RunState, cx: Context<'_>) -> Vec<Stri
         .steps()
         .filter_map(|(spec, record)| Some((spec, record, failure_of(record)?)))
         .collect();
-    for (spec, record, failure) in failed.iter().take(SHOWN_MAX) {
+    // What the checks found is told whole: it is to be mended in one go.
+    let shown = if only_checks_failed(state) {
+        failed.len()
+    } else {
+        SHOWN_MAX
+    };
+    for (spec, record, failure) in failed.iter().take(shown) {
         lines.extend(step(style, spec.id.as_str(), record, failure, cx));
     }
-    if failed.len() > SHOWN_MAX {
-        lines.push(format!("  … and {} more failed", failed.len() - SHOWN_MAX));
+    if failed.len() > shown {
+        lines.push(format!("  … and {} more failed", failed.len() - shown));
     }
     for (id, why) in state.parked() {
         lines.push(format!(
@@ -44,6 +50,15 @@ pub(crate) fn block(style: Style, state: &RunState, cx: Context<'_>) -> Vec<Stri
     let first_failed = failed.first().map(|(spec, ..)| spec.id.as_str());
     lines.extend(next(state, first_failed, cx));
     lines
+}
+
+/// Whether nothing but checks before the installation has failed.
+pub(crate) fn only_checks_failed(state: &RunState) -> bool {
+    let mut failed = state
+        .steps()
+        .filter(|(_, record)| failure_of(record).is_some())
+        .peekable();
+    failed.peek().is_some() && failed.all(|(spec, _)| spec.id.area() == wiab_plans::PREFLIGHT)
 }
 
 fn failure_of(record: &StepRecord) -> Option<&Failure> {
@@ -87,7 +102,15 @@ fn step(
     );
     lines.push(format!("    left     {}", residue(failure.residue)));
     if let Some(hint) = &failure.hint {
-        lines.push(format!("    remedy   {}", harmless(hint)));
+        let mut hint = hint.lines();
+        lines.push(format!(
+            "    remedy   {}",
+            harmless(hint.next().unwrap_or(""))
+        ));
+        lines.extend(
+            hint.take(10)
+                .map(|line| format!("             {}", harmless(line))),
+        );
     }
     lines.push(format!(
         "    log      wiab journal log {} {id}{}",

@@ -1,6 +1,7 @@
 //! Screens: pure functions from data to text and JSON.
 
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod graph;

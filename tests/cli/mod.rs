@@ -1,6 +1,7 @@
 //! The command line, as an operator meets it.
 
 mod bad_input;
+mod doctor;
 mod harness;
 mod journal;
 mod parts;

@@ -12,7 +12,11 @@ use crate::machines::Role;
 use super::{After, Ground, Staging, vm_env};
 
 impl Staging<'_> {
-    pub(super) fn files(&mut self, ground: &Ground, ready: &[Handle<VmReady>]) {
+    pub(super) fn files(
+        &mut self,
+        ground: &Ground,
+        ready: &[Handle<VmReady>],
+    ) -> Handle<Inventory> {
         let lines = self
             .machines
             .iter()
@@ -42,7 +46,7 @@ impl Staging<'_> {
             kubenodes: hosts(Role::Kube),
             datanodes: hosts(Role::Data),
         };
-        self.plan.add("inv.write", &[&ground.dirs], &inventory);
+        let inventory = self.plan.add("inv.write", &[&ground.dirs], &inventory);
         let env = File {
             path: self.in_deploy(".vm-env"),
             content: vm_env(&self.machines),
@@ -54,5 +58,6 @@ impl Staging<'_> {
         let mut after: After<'_> = vec![&ground.dirs];
         after.extend(ready.iter().map(|handle| handle as &dyn AsRef<StepId>));
         self.plan.add("inv.vm-env", &after, &env);
+        inventory
     }
 }

@@ -147,7 +147,8 @@ impl<'a> Staging<'a> {
         for (index, machine) in self.machines.clone().iter().enumerate() {
             ready.extend(self.vm(machine, index, &ground));
         }
-        self.files(&ground, &ready);
+        let inventory = self.files(&ground, &ready);
+        self.firewall(&ground, &inventory);
         self.hairpin(&ground);
         self.plan
     }

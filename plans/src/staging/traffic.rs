@@ -1,7 +1,12 @@
-//! Traffic: the hairpin rule.
+//! Traffic: the firewall and the hairpin rule.
 
+use wiab_steps::kind::Handle;
+use wiab_steps::kinds::docker_user::DockerUser;
+use wiab_steps::kinds::inventory::Inventory;
+use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
+use wiab_steps::kinds::nft_traffic::NftTraffic;
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 
 use crate::settings::HairpinPolicy;
@@ -9,6 +14,35 @@ use crate::settings::HairpinPolicy;
 use super::{Ground, Staging, after};
 
 impl Staging<'_> {
+    /// Late enough that the addresses of the nodes are those of the inventory, before anything asks for a certificate.
+    pub(super) fn firewall(
+        &mut self,
+        ground: &Ground,
+        inventory: &Handle<Inventory>,
+    ) -> Option<Handle<NftTraffic>> {
+        let traffic = self.settings.rules()?;
+        let check = NftCheck {
+            wan: self.settings.traffic.wan.clone(),
+            traffic: traffic.clone(),
+        };
+        let packages = ground.packages.as_ref();
+        let check = self.plan.add(
+            "fw.check",
+            &after(packages, &[&ground.network, inventory]),
+            &check,
+        );
+        let firewall = NftTraffic {
+            wan: check.output(&NftCheck::WAN),
+            traffic,
+            deadman_s: self.settings.traffic.deadman_s,
+        };
+        let docker = DockerUser {
+            bridge: self.settings.network.bridge.clone(),
+        };
+        self.plan.add("fw.docker-user", &[&check], &docker);
+        Some(self.plan.add("fw.apply", &[], &firewall))
+    }
+
     pub(super) fn hairpin(&mut self, ground: &Ground) {
         let network = &self.settings.network;
         let packages = ground.packages.as_ref();

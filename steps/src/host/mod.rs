@@ -1,5 +1,6 @@
 //! The machine that steps act on: the trait, and what passes through it.
 
+mod follow;
 pub mod local;
 mod quote;
 pub mod shell;

@@ -162,7 +162,13 @@ impl<'a> Shell<'a> {
 
     /// Writes a command to the transcript: never its input or environment, which may hold secrets. `said` is what is known
     /// of its output when it did not end by itself.
-    fn record(&self, cmd: &Cmd, begun_ms: u64, done: Result<&Output, &HostError>, said: &[u8]) {
+    pub(super) fn record(
+        &self,
+        cmd: &Cmd,
+        begun_ms: u64,
+        done: Result<&Output, &HostError>,
+        said: &[u8],
+    ) {
         let took_ms = self.cx.clock.mono_ms().saturating_sub(begun_ms);
         let root = if cmd.root { "# " } else { "$ " };
         let mut text = format!("{root}{}\n", quote(&cmd.argv));
@@ -188,7 +194,7 @@ impl<'a> Shell<'a> {
 }
 
 /// Keeps a line of a job; of very much, what came first and last.
-fn keep(said: &Mutex<Vec<u8>>, text: &str) {
+pub(super) fn keep(said: &Mutex<Vec<u8>>, text: &str) {
     let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
     said.extend_from_slice(text.as_bytes());
     said.push(b'\n');
@@ -265,7 +271,7 @@ fn is_apt_lock(text: &str) -> bool {
 }
 
 /// A host's error as a failure. `fresh` says that the attempt cannot have changed anything before.
-fn failure(error: &HostError, fresh: bool) -> Failure {
+pub(super) fn failure(error: &HostError, fresh: bool) -> Failure {
     let failure = Failure {
         residue: if fresh {
             Residue::Clean

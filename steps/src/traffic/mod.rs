@@ -8,7 +8,7 @@ mod listing;
 mod model;
 mod wanted;
 
-use listing::listed;
+pub(crate) use listing::listed;
 pub(crate) use model::{Chain, Part, Rule, Set, Table};
 
 use std::net::Ipv4Addr;
@@ -109,11 +109,12 @@ pub enum TrafficError {
 
 /// A name that the kernel accepts and that cannot leave its quotes in a rule.
 ///
-/// Backslash and quote are possible names for the kernel, but nobody has them; a trailing `*` would be a wildcard.
+/// Backslash and quote are possible for the kernel, but nobody has them; `*` would be a wildcard, a leading `@` a set.
 pub(crate) fn interface(name: &str) -> Result<&str, TrafficError> {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\\' | '*' | '%' | '$');
     let good = (1..=INTERFACE_BYTES_MAX).contains(&name.len())
         && name.chars().all(plain)
+        && !name.starts_with('@')
         && !matches!(name, "." | "..");
     if good {
         Ok(name)

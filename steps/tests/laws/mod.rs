@@ -3,7 +3,8 @@
 pub(crate) mod artifact;
 mod canary;
 mod chart_values;
-mod cluster;
+pub(crate) mod charts;
+pub(crate) mod cluster;
 mod defects;
 pub(crate) mod harness;
 mod openssl;
@@ -12,7 +13,7 @@ mod release_files;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;
-mod tools;
+pub(crate) mod tools;
 mod unsaid;
 pub(crate) mod world;
 
@@ -32,6 +33,11 @@ async fn obey(group: &str) {
     }
     assert!(count > 0, "no scenario in group {group}");
     println!("{group}: {count} scenarios, {points} kill points and faults, 0 divergent");
+}
+
+#[tokio::test]
+async fn charts_obey_the_laws() {
+    obey("charts").await;
 }
 
 #[tokio::test]
@@ -94,6 +100,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
+            "charts",
             "cluster",
             "files",
             "host",

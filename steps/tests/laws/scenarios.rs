@@ -306,11 +306,12 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(files().await);
     all.extend(super::artifact::scenarios().await);
     all.extend(super::chart_values::all().await);
+    all.extend(super::charts::all().await);
     all.extend(super::cluster::scenarios().await);
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
-    all.extend(super::tools::scenarios());
+    all.extend(super::tools::scenarios().await);
     all.extend(crate::traffic::world::scenarios());
     all
 }

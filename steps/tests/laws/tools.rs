@@ -2,8 +2,11 @@
 
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::Input;
+use wiab_steps::kinds::ansible_playbook::AnsiblePlaybook;
+use wiab_steps::kinds::plays::Play;
 use wiab_steps::kinds::tool_image::ToolImage;
 
+use super::cluster;
 use super::scenarios::{DEPLOY, Scenario, scenario};
 
 /// The unpacked release.
@@ -36,7 +39,16 @@ pub(crate) fn image() -> ToolImage {
     }
 }
 
-pub(crate) fn scenarios() -> Vec<Scenario> {
+pub(crate) fn playbook(play: Play) -> AnsiblePlaybook {
+    AnsiblePlaybook {
+        play,
+        site: cluster::site(2),
+        vars: Vec::new(),
+    }
+}
+
+pub(crate) async fn scenarios() -> Vec<Scenario> {
+    let machines = cluster::played(cluster::small().await, &[0]).await;
     let other = unpacked().with_docker_image("quay.io/wire/wire-server-deploy:old", "old tools");
     let taken = unpacked().with_docker_image(IMAGE, "tools under the same name");
     let untagged = unpacked().with_docker_image("quay.io/wire/tools:latest", "new tools");
@@ -44,6 +56,12 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         .with_packages(&["docker.io"])
         .with_release(TREE, "5c06158547bc57846eadaa2be5c8ec43e0a3ba2f");
     vec![
+        scenario(
+            "tools",
+            "a playbook on two machines",
+            &machines,
+            &playbook(Play::SyncTime),
+        ),
         scenario(
             "tools",
             "image of the stand-in release",

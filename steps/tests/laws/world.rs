@@ -134,6 +134,24 @@ impl Bound<'_> {
         receipt
     }
 
+    /// Applies, and asks to stop after a while.
+    pub(crate) async fn apply_stopped(
+        &self,
+        after_ms: u64,
+        before: &Before,
+    ) -> Result<Receipt, Failure> {
+        let cx = self.cx(1, 1, false);
+        // Both work: time stands still while one of them does.
+        let (step, operator) = (cx.clock.busy(), cx.clock.busy());
+        let (receipt, ()) = tokio::join!(self.step.apply(&cx, before), async {
+            cx.clock.sleep(after_ms).await;
+            cx.cancel.cancel();
+        });
+        drop((step, operator));
+        self.hear(&cx, format!("{receipt:?}"));
+        receipt
+    }
+
     pub(crate) async fn undo(&self, attempt: u32, before: &Before) -> Result<(), Failure> {
         let cx = self.cx(attempt, 3, false);
         let done = self.step.undo(&cx, before).await;

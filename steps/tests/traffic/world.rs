@@ -2,6 +2,9 @@
 
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::Input;
+use wiab_steps::kinds::docker_user::DockerUser;
+use wiab_steps::kinds::nft_check::NftCheck;
+use wiab_steps::kinds::nft_egress::NftEgress;
 use wiab_steps::kinds::nft_traffic::NftTraffic;
 use wiab_steps::traffic::Traffic;
 
@@ -94,7 +97,32 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         log: true,
         ..traffic()
     };
+    let check = NftCheck {
+        wan: None,
+        traffic: traffic(),
+    };
+    let private = Traffic {
+        private: true,
+        ..traffic()
+    };
+    let closed = bare.clone().with_nft(&private.script("eth0").unwrap());
+    let open = bare.clone().with_nft(&traffic().script("eth0").unwrap());
+    let egress = |name, machine: &Machine, open| {
+        let wan = Input::Value("eth0".to_owned());
+        scenario("traffic", name, machine, &NftEgress { wan, open })
+    };
+    let user = DockerUser {
+        bridge: "virbr0".to_owned(),
+    };
+    let iptables = docker.clone().with_packages(&["iptables"]);
     vec![
+        egress("way out opened", &closed, true),
+        egress("way out closed", &open, false),
+        scenario("traffic", "docker lets the VMs pass", &iptables, &user),
+        Scenario {
+            only_looks: true,
+            ..scenario("traffic", "firewall looked at", &docker, &check)
+        },
         of("firewall on a bare host", &bare, traffic()),
         of("firewall beside others", &docker, traffic()),
         of("firewall over an older one", &old, traffic()),

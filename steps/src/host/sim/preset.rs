@@ -263,8 +263,13 @@ impl Machine {
     /// The same with a docker archive of one image, as `docker save` writes it.
     #[must_use]
     pub fn with_docker_archive(self, path: &str, name: &str, config: &str) -> Self {
-        let bytes = docker_archive(&[(name, config)]);
-        self.with_bytes(path, &bytes)
+        self.with_docker_archive_of(path, &[(name, config)])
+    }
+
+    /// The same with a docker archive of several images, some of them without a name.
+    #[must_use]
+    pub fn with_docker_archive_of(self, path: &str, images: &[(&str, &str)]) -> Self {
+        self.with_bytes(path, &docker_archive(images))
     }
 
     /// The same with an image of that configuration in docker.
@@ -289,6 +294,7 @@ impl Machine {
                 task: task.to_owned(),
                 host: host.to_owned(),
                 msg: msg.to_owned(),
+                unreachable: false,
             };
             draft.put(playbook, &fault);
         })
@@ -303,6 +309,26 @@ impl Machine {
                 draft.put(path, &file);
             }
         })
+    }
+
+    /// The same with a machine that a playbook cannot reach.
+    #[must_use]
+    pub fn with_playbook_unreachable(self, playbook: &str, host: &str) -> Self {
+        self.edited(|draft| {
+            let fault = cmd::PlaybookFault {
+                task: String::new(),
+                host: host.to_owned(),
+                msg: String::new(),
+                unreachable: true,
+            };
+            draft.put(playbook, &fault);
+        })
+    }
+
+    /// The same without what makes a playbook fail.
+    #[must_use]
+    pub fn without_playbook_fault(self, playbook: &str) -> Self {
+        self.edited(|draft| draft.del::<cmd::PlaybookFault>(playbook))
     }
 
     /// The same without a file.

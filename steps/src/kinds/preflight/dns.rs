@@ -72,7 +72,7 @@ impl PreflightDns {
             say(
                 "dns-address",
                 format!(
-                    "{} points to {found}, not to {} alone",
+                    "the A records of {} say {found}, not {} alone",
                     names.join(", "),
                     self.host_ip
                 ),

@@ -34,6 +34,8 @@ pub(crate) struct PlaybookFault {
     pub(crate) host: String,
     /// What the module says.
     pub(crate) msg: String,
+    /// Whether the machine cannot be reached, rather than the task failing.
+    pub(crate) unreachable: bool,
 }
 
 impl Entity for PlaybookFault {
@@ -94,10 +96,13 @@ fn perform(
     playing: &Playing<'_>,
 ) -> Reply {
     let guests = guests(draft);
+    let injected = draft.get::<PlaybookFault>(playing.name);
     let away = |host: &Inventoried| {
-        !guests
-            .iter()
-            .any(|guest| guest.address == host.ip && guest.reachable)
+        let lost = |fault: &PlaybookFault| fault.unreachable && fault.host == host.name;
+        injected.as_ref().is_some_and(lost)
+            || !guests
+                .iter()
+                .any(|guest| guest.address == host.ip && guest.reachable)
     };
     let targets: Vec<Inventoried> = all
         .iter()
@@ -120,12 +125,14 @@ fn perform(
         hosts: &answering,
         call,
     };
-    let injected = draft.get::<PlaybookFault>(playing.name);
-    let mut failure = injected.map(|fault| TaskFailure {
-        task: fault.task,
-        host: fault.host,
-        msg: fault.msg,
-    });
+    let mut failure = injected
+        .clone()
+        .filter(|fault| !fault.unreachable)
+        .map(|fault| TaskFailure {
+            task: fault.task,
+            host: fault.host,
+            msg: fault.msg,
+        });
     let done = played(&mut scratch, &run);
     let (whole, half) = scratch.finish();
     if failure.is_some() || !missing.is_empty() {

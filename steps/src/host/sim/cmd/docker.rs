@@ -37,7 +37,7 @@ fn contained(program: &str) -> Option<Handler> {
         "ansible-playbook" => ansible::run as Handler,
         "helm" => helm::run,
         "kubectl" => kubectl::run,
-        "true" | "cat" | "test" | "ls" => coreutils::read,
+        "true" | "cat" | "test" | "ls" | "sleep" => coreutils::read,
         _ => return None,
     })
 }

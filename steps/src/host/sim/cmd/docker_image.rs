@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::super::archive;
 use super::super::entity::{Data, DockerImage};
 use super::super::files;
-use super::super::sha256::sha256;
 use super::super::state::Draft;
 use super::{Call, QUICK_MS, Reply, option, options};
 
@@ -155,11 +154,8 @@ fn manifest(data: &Data) -> Option<Vec<(String, Vec<String>)>> {
         let config = entry.get("Config").and_then(Value::as_str)?;
         let tags = entry.get("RepoTags").and_then(Value::as_array);
         let tags = tags.into_iter().flatten().filter_map(Value::as_str);
-        // The big archives of releases have a manifest, but no configuration.
-        let digest = match member(config) {
-            Some(config) => sha256(&config),
-            None => config.trim_end_matches(".json").to_owned(),
-        };
+        // Archives name the configuration by its digest; those of the stand-in release have nothing in it.
+        let digest = config.rsplit('/').next()?.trim_end_matches(".json");
         Some((
             format!("sha256:{digest}"),
             tags.map(str::to_owned).collect(),

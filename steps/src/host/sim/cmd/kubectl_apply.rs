@@ -9,7 +9,7 @@ use super::kubectl::{Args, CERT_MANAGER, has_cert_manager};
 use super::{Call, Reply};
 
 /// From the readiness of cert-manager's webhook until it has its certificate.
-const INJECTED_MS: u64 = 8_000;
+const INJECTED_MS: u64 = 20_000;
 
 pub(super) fn create_namespace(draft: &mut Draft<'_>, name: &str) -> Reply {
     if kube::get(draft, "Namespace", "", name).is_some() {

@@ -23,6 +23,7 @@ mod guest_units;
 mod helm;
 mod helm_query;
 mod image;
+mod iptables;
 mod kernel;
 mod kubectl;
 mod kubectl_apply;
@@ -219,6 +220,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
         "ssh-keygen" => ("openssh-client", sshkey::run),
         "ssh" => ("openssh-client", guest::ssh),
         "curl" => ("curl", fetch::curl),
+        "iptables" => ("iptables", iptables::run),
         "nft" => ("nftables", nft::run),
         _ => return None,
     })

@@ -30,8 +30,11 @@ pub(super) fn command(
         ("delete", "set") => drop(table.sets.remove(&name).ok_or(ABSENT)?),
         ("flush", "set") => table.sets.get_mut(&name).ok_or(ABSENT)?.clear(),
         ("add", "element") => {
-            let elements = list(reader)?;
-            table.sets.get_mut(&name).ok_or(ABSENT)?.extend(elements);
+            let set = table.sets.get_mut(&name).ok_or(ABSENT)?;
+            for (element, comment) in list(reader)? {
+                // What is there stays as it is.
+                set.entry(element).or_insert(comment);
+            }
         }
         ("delete", "element") => {
             let set = table.sets.get_mut(&name).ok_or(ABSENT)?;

@@ -99,20 +99,22 @@ pub(super) fn change(draft: &mut Draft<'_>, verb: &str, unit: &str, now: bool) -
     Some(Reply::ok("").took(120))
 }
 
-/// Runs what a unit starts.
+/// Runs what a unit starts, in order; a failure after `-` does not count.
 fn execute(draft: &mut Draft<'_>, text: &str) -> Result<(), Reply> {
-    let Some(line) = value(text, "ExecStart") else {
-        return Ok(());
-    };
-    let words: Vec<&str> = line.split(' ').collect();
-    let reply = super::run(draft, &words, b"", true, &[]);
-    match reply {
-        Ok(reply) if reply.code == 0 => Ok(()),
-        _ => Err(Reply::fail(
-            1,
-            "Job failed because the control process exited with error code.\n",
-        )),
+    let lines = text.lines().filter_map(|line| {
+        line.strip_prefix("ExecStartPre=")
+            .or_else(|| line.strip_prefix("ExecStart="))
+    });
+    for line in lines {
+        let may_fail = line.starts_with('-');
+        let words: Vec<&str> = line.trim_start_matches('-').split(' ').collect();
+        let reply = super::run(draft, &words, b"", true, &[]);
+        if !may_fail && !reply.is_ok_and(|reply| reply.code == 0) {
+            let text = "Job failed because the control process exited with error code.\n";
+            return Err(Reply::fail(1, text));
+        }
     }
+    Ok(())
 }
 
 /// Starts again what is part of a unit that was restarted.

@@ -5,12 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::super::entity::{Inside, KubeObject};
+use super::super::inside as vm;
 use super::super::state::Draft;
 use super::charts::{Need, Part};
 use super::release::Release;
 
 /// The secret with the passwords of `PostgreSQL`.
 const POSTGRES: &str = "Secret/default/wire-postgresql-external-secret";
+/// Where a node of Cassandra keeps its schema.
+const CASSANDRA: &str = "/mnt/cassandra/data/schema";
 const DATA_NODES: [&str; 3] = ["datanode1", "datanode2", "datanode3"];
 
 /// What keeps a pod from being ready.
@@ -127,21 +130,19 @@ fn serves(draft: &Draft<'_>, name: &str) -> bool {
 
 /// Why a migration of Cassandra fails: it wants every node and one schema.
 fn cassandra(draft: &Draft<'_>) -> Option<String> {
-    let up = |node: &&&str| {
-        let unit = inside(draft, &format!("{node}/unit/cassandra"));
-        unit.and_then(|unit| unit.get("active")?.as_bool()) == Some(true)
-    };
-    let up = DATA_NODES.iter().filter(up).count();
+    let up = DATA_NODES
+        .iter()
+        .filter(|node| vm::runs(draft, node, "cassandra"))
+        .count();
     if up < DATA_NODES.len() {
         return Some(format!(
             "Unavailable {{required = 3, alive = {up}}}: Cannot achieve consistency level ALL"
         ));
     }
-    let mut schemas: Vec<String> = DATA_NODES
+    let schemas = DATA_NODES
         .iter()
-        .filter_map(|node| inside(draft, &format!("{node}/cassandra/schema")))
-        .map(|schema| schema.to_string())
-        .collect();
+        .map(|node| vm::text(draft, node, CASSANDRA));
+    let mut schemas: Vec<String> = schemas.flatten().collect();
     schemas.sort();
     schemas.dedup();
     (schemas.len() > 1).then(|| {
