@@ -7,7 +7,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
-use super::fetch::{self, CHECK_MS, Download, JOB, gib, need_space, sha256, short};
+use super::fetch::{self, CHECK_MS, Download, JOB, gib, need_space, sha256};
 use super::jobs::{Settle, settle_forward};
 use super::qemu::exists;
 use super::{Act, bound};
