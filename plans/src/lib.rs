@@ -1,6 +1,7 @@
 //! The WIAB staging plan as data: which steps, in which order, with which inputs.
 
 mod check;
+mod existing;
 mod identity;
 mod ipv4;
 mod machines;
@@ -13,8 +14,8 @@ pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
     ARTIFACT_HASH, ArtifactSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings,
-    ImageSettings, MachineSettings, NetworkSettings, PlanName, PreflightSettings, REHEARSAL,
-    Rotation, Settings, SiteStep, VmSettings,
+    ImageSettings, MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider,
+    REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 

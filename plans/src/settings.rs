@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
+use crate::machines::Role;
 use crate::traffic::TrafficSettings;
 
 /// What has no default on a real machine, and what it is on the simulated one.
@@ -46,6 +47,8 @@ pub struct Settings {
     pub image: ImageSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// Texts of the operator's `values.d/NAME.yaml`, by name.
+    pub overlays: BTreeMap<String, String>,
     /// The firewall.
     pub traffic: TrafficSettings,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
@@ -72,6 +75,7 @@ impl Default for Settings {
             artifact: ArtifactSettings::default(),
             image: ImageSettings::default(),
             hairpin: Hairpin::default(),
+            overlays: BTreeMap::new(),
             traffic: TrafficSettings::default(),
             rotation: None,
             steps: Vec::new(),
@@ -244,6 +248,8 @@ impl Default for NetworkSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VmSettings {
+    /// Where they come from.
+    pub provider: Provider,
     /// Percentage of the usual processors, memory and disks: 1 to 100.
     pub scale: u32,
     /// Only these VMs; empty means all seven.
@@ -265,6 +271,7 @@ pub struct VmSettings {
 impl Default for VmSettings {
     fn default() -> Self {
         Self {
+            provider: Provider::Libvirt,
             scale: 100,
             only: Vec::new(),
             virt_type: VirtType::Kvm,
@@ -277,7 +284,18 @@ impl Default for VmSettings {
     }
 }
 
-/// `[vms.machines.NAME]`: what differs from the table; not scaled.
+/// Where the VMs come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// wiab makes them with libvirt.
+    #[default]
+    Libvirt,
+    /// They are there, on somebody's hypervisor: checked, never made, changed or removed.
+    Existing,
+}
+
+/// `[vms.machines.NAME]`: what differs from the table; not scaled. With [`Provider::Existing`] this is the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MachineSettings {
@@ -291,6 +309,17 @@ pub struct MachineSettings {
     pub ip: Option<String>,
     /// MAC address.
     pub mac: Option<String>,
+    /// What an existing VM is for; known for the usual names.
+    pub role: Option<Role>,
+    /// Whom to log in to an existing VM as; the installation's user without it.
+    pub user: Option<String>,
+    /// Port of ssh of an existing VM.
+    pub port: Option<u16>,
+    /// Network interface of an existing VM's services; that of its address without it.
+    pub interface: Option<String>,
+    /// Host key of an existing VM, a line `ssh-ed25519 …` or its fingerprint `SHA256:…`; without it, the one of the first
+    /// connection is trusted.
+    pub host_key: Option<String>,
 }
 
 /// The oldest release whose staging values fit this installation, and the default.

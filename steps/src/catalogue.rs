@@ -57,6 +57,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::host_groups::HostGroups>(),
     entry::<kinds::image_base::ImageBase>(),
     entry::<kinds::images_seeded::ImagesSeeded>(),
+    entry::<kinds::inventory_checked::InventoryChecked>(),
     entry::<kinds::inventory::Inventory>(),
     entry::<kinds::kube_annotated::KubeAnnotated>(),
     entry::<kinds::kube_namespace::KubeNamespace>(),
@@ -85,12 +86,14 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_rotated::SecretsRotated>(),
     entry::<kinds::secrets_sealed::SecretsSealed>(),
+    entry::<kinds::service_off::ServiceOff>(),
     entry::<kinds::ssh_host_keys::SshHostKeys>(),
     entry::<kinds::ssh_keypair::SshKeypair>(),
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),
     entry::<kinds::sysctl::Sysctl>(),
     entry::<kinds::tool_image::ToolImage>(),
     entry::<kinds::vm_ready::VmReady>(),
+    entry::<kinds::vms_adopted::VmsAdopted>(),
 ];
 
 /// The kinds, bound to one host.

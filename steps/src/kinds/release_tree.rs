@@ -8,7 +8,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
-use super::fetch::{CHECK_MS, gib, need_space, short};
+use super::fetch::{CHECK_MS, need_space, short};
 use super::jobs::{Settle, last_line, settle_earlier, settle_forward};
 use super::qemu::exists;
 use super::{Act, bound, known};

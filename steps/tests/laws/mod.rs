@@ -5,7 +5,8 @@ mod canary;
 mod chart_values;
 pub(crate) mod charts;
 pub(crate) mod cluster;
-mod defects;
+pub(crate) mod defects;
+pub(crate) mod fleet;
 pub(crate) mod harness;
 mod openssl;
 pub(crate) mod preflight;
@@ -43,6 +44,11 @@ async fn charts_obey_the_laws() {
 #[tokio::test]
 async fn files_keys_and_commands_obey_the_laws() {
     obey("files").await;
+}
+
+#[tokio::test]
+async fn existing_machines_and_the_inventory_obey_the_laws() {
+    obey("fleet").await;
 }
 
 #[tokio::test]
@@ -103,6 +109,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
             "charts",
             "cluster",
             "files",
+            "fleet",
             "host",
             "network",
             "preflight",

@@ -65,6 +65,19 @@ pub fn sha256_of_url(url: &str) -> String {
     digest_of(&content(url).data)
 }
 
+/// What a server answers that will not give the file; `shown` if curl prints the answer instead of failing.
+fn refused(draft: &Draft<'_>, url: &str, shown: bool) -> Option<Reply> {
+    let status = Surroundings::of(draft).statuses.get(url).copied()?;
+    if status < 400 {
+        return None;
+    }
+    if shown {
+        return Some(Reply::ok(format!("HTTP/2 {status} \r\n\r\n")).took(80));
+    }
+    let text = format!("curl: (22) The requested URL returned error: {status}\n");
+    Some(Reply::fail(22, text).took(80))
+}
+
 pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let with_value = [
         "-o",
@@ -112,15 +125,8 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let text = "curl: (22) The requested URL returned error: 404\n";
         return Reply::fail(22, text).took(80);
     }
-    let status = Surroundings::of(draft).statuses.get(*url).copied();
-    if let Some(status) = status.filter(|status| *status >= 400) {
-        return match (letter('I'), letter('f')) {
-            (true, false) => Reply::ok(format!("HTTP/2 {status} \r\n\r\n")).took(80),
-            _ => {
-                let text = format!("curl: (22) The requested URL returned error: {status}\n");
-                Reply::fail(22, text).took(80)
-            }
-        };
+    if let Some(reply) = refused(draft, url, letter('I') && !letter('f')) {
+        return reply;
     }
     let mut file = content(url);
     let mut bytes_per_ms = BYTES_PER_MS;

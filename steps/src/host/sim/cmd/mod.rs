@@ -11,6 +11,7 @@ mod docker;
 mod docker_image;
 mod docker_ps;
 mod domain;
+mod elsewhere;
 pub(super) mod fetch;
 mod find;
 mod gpg;
@@ -200,6 +201,7 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
         "tar" => tar::run,
+        "timeout" => elsewhere::timeout,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
@@ -219,6 +221,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
         "docker" => ("docker.io", docker::run),
         "ssh-keygen" => ("openssh-client", sshkey::run),
         "ssh" => ("openssh-client", guest::ssh),
+        "ssh-keyscan" => ("openssh-client", elsewhere::keyscan),
         "curl" => ("curl", fetch::curl),
         "iptables" => ("iptables", iptables::run),
         "nft" => ("nftables", nft::run),
