@@ -109,6 +109,7 @@ impl Settings {
         }
         self.check_artifact(&mut problems);
         self.check_image(&mut problems);
+        self.check_charts(&mut problems);
         self.check_traffic(&mut problems);
         for (index, step) in self.steps.iter().enumerate() {
             check_step(index, step, &mut problems);

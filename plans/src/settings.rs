@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wiab_steps::kinds::images_seeded::Acmesolver;
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
 use crate::machines::Role;
@@ -45,8 +46,12 @@ pub struct Settings {
     pub artifact: ArtifactSettings,
     /// The base image.
     pub image: ImageSettings,
+    /// The charts.
+    pub charts: ChartSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// The Kubernetes nodes.
+    pub kubernetes: KubernetesSettings,
     /// Texts of the operator's `values.d/NAME.yaml`, by name.
     pub overlays: BTreeMap<String, String>,
     /// The firewall.
@@ -74,7 +79,9 @@ impl Default for Settings {
             vms: VmSettings::default(),
             artifact: ArtifactSettings::default(),
             image: ImageSettings::default(),
+            charts: ChartSettings::default(),
             hairpin: Hairpin::default(),
+            kubernetes: KubernetesSettings::default(),
             overlays: BTreeMap::new(),
             traffic: TrafficSettings::default(),
             rotation: None,
@@ -388,6 +395,40 @@ impl Default for ImageSettings {
     }
 }
 
+/// `[charts]`: what is installed into the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChartSettings {
+    /// Charts that are left out.
+    pub skip: Vec<String>,
+    /// The chart that sends mail: `smtp` relays it, `demo-smtp` is for trying.
+    pub smtp: String,
+    /// The node of the calling services, to which the host forwards calls; empty for an installation without calls.
+    pub calling_node: String,
+    /// Whether smallstep-accomp is installed; later releases do not have it.
+    pub smallstep_accomp: bool,
+    /// Whether certificates come from the authority's test service, which browsers do not trust.
+    pub acme_test: bool,
+    /// How long the pods of a chart may take, in seconds.
+    pub timeout_s: u64,
+    /// The operator's values by chart: texts of `values.d/<chart>.yaml`. Not for secrets.
+    pub overlays: BTreeMap<String, String>,
+}
+
+impl Default for ChartSettings {
+    fn default() -> Self {
+        Self {
+            skip: Vec::new(),
+            smtp: "smtp".to_owned(),
+            calling_node: "kubenode3".to_owned(),
+            smallstep_accomp: false,
+            acme_test: false,
+            timeout_s: 900,
+            overlays: BTreeMap::new(),
+        }
+    }
+}
+
 /// `[hairpin]`: source NAT for VMs that call the public address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -407,6 +448,14 @@ pub enum HairpinPolicy {
     Remove,
     /// Nothing is looked at.
     Off,
+}
+
+/// `[kubernetes]`: the Kubernetes nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KubernetesSettings {
+    /// Whether a release without the image that answers the certificate authority's challenges will do.
+    pub acmesolver: Acmesolver,
 }
 
 /// `[[step]]`: a command of this site.

@@ -372,6 +372,11 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "hairpin.policy",
     },
     Key {
+        path: "kubernetes.acmesolver", kind: Kind::Choice(&["tell", "require"]), default: Some("tell"), sample: "require",
+        about: "a release without the image that answers the certificate authority: say so, for nodes that reach its registry, or refuse it",
+        setting: "kubernetes.acmesolver",
+    },
+    Key {
         path: "traffic.enabled", kind: Kind::Bool, default: Some("true"), sample: "true",
         about: "whether wiab sets the host's firewall and load balancing",
         setting: "traffic.enabled",

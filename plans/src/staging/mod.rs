@@ -1,6 +1,12 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
 mod artifact;
+mod charts;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the steps of the release come first")
+)]
+mod cluster;
 mod existing;
 mod host;
 mod inventory;
@@ -24,6 +30,7 @@ use crate::machines::Machine;
 use crate::settings::{PlanName, Provider, Settings};
 use crate::site;
 
+pub use self::charts::{ChartNeeds, Charts, charts};
 pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`

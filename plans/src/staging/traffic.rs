@@ -69,6 +69,7 @@ impl Staging<'_> {
                         .net()
                         .map(crate::ipv4::Net::cidr)
                         .unwrap_or_default(),
+                    needed: None,
                 };
                 self.plan
                     .add("hp.snat", &after(packages, &[&ground.network]), &hairpin);

@@ -5,6 +5,7 @@ mod ansible_progress;
 pub mod apt_packages;
 pub mod artifact_file;
 pub mod cert_manager_ready;
+pub mod certs;
 pub mod chart_values;
 pub mod cloudinit_seed;
 pub mod cluster_verified;

@@ -106,7 +106,7 @@ impl VmsAdopted {
     }
 
     /// What this host itself finds: the API's port, and the way to the machines.
-    async fn from_here(&self, sh: Shell<'_>) -> Result<Vec<Finding>, Failure> {
+    async fn seen_from_here(&self, sh: Shell<'_>) -> Result<Vec<Finding>, Failure> {
         let kube: Vec<&FleetHost> = self
             .hosts
             .iter()
@@ -166,11 +166,11 @@ impl VmsAdopted {
     async fn verdict(&self, sh: Shell<'_>) -> Result<Verdict, Failure> {
         let seen = look(sh, &self.login, &self.hosts).await?;
         let mut verdict = fleet::judge(&self.login, &seen);
-        verdict.findings.extend(self.from_here(sh).await?);
+        verdict.findings.extend(self.seen_from_here(sh).await?);
         Ok(verdict)
     }
 
-    fn receipt(&self, verdict: &Verdict, note: String) -> Receipt {
+    fn receipt(verdict: &Verdict, note: String) -> Receipt {
         Receipt::note(note)
             .with(Self::IFACE.name(), &*verdict.interface)
             .with(Self::MTU.name(), verdict.mtu.to_string())
@@ -244,7 +244,7 @@ impl Act for VmsAdopted {
             return Ok(Probe::Partial { what });
         }
         let note = format!("{} VMs", self.hosts.len());
-        Ok(Probe::Satisfied(self.receipt(&verdict, note)))
+        Ok(Probe::Satisfied(Self::receipt(&verdict, note)))
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<Option<Old>, Failure> {
@@ -287,7 +287,7 @@ impl Act for VmsAdopted {
         if !trusted.is_empty() {
             note = format!("{note}; host keys: {}", trusted.join(", "));
         }
-        Ok(self.receipt(&verdict, note))
+        Ok(Self::receipt(&verdict, note))
     }
 
     async fn undo(&self, sh: Shell<'_>, old: &Option<Old>) -> Result<(), Failure> {

@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 use wiab_engine::outcome::{Failure, Probe, Residue, RetryAdvice};
+use wiab_engine::ports::Cancel;
 use wiab_steps::host::sim::Machine;
+use wiab_steps::host::{Cmd, Host};
 use wiab_steps::kind::Kind;
 
 use crate::laws::defects::asks;
 use crate::laws::fleet::{adopted, checked, given, inventory, written};
+use crate::laws::scenarios::{domain, growth, network, ready, running};
 use crate::laws::world::{World, same};
 
 async fn fails<K: Kind>(machine: Machine, kind: &K) -> Failure {
@@ -361,4 +364,69 @@ async fn an_inventory_of_another_release_is_written_anew_and_undone() {
     step.apply(1, false, &before).await.unwrap();
     step.undo(1, &before).await.unwrap();
     same(&world.state(), &first, "undone");
+}
+
+async fn inside(world: &World, remote: &str) -> String {
+    let known_hosts = format!("UserKnownHostsFile={}", ready().known_hosts);
+    let argv = [
+        "ssh",
+        "-i",
+        &ready().key_path,
+        "-o",
+        &known_hosts,
+        "--",
+        "demo@192.168.122.21",
+        remote,
+    ];
+    let cmd = Cmd::new(argv);
+    let output = world
+        .host
+        .run(&cmd, &Cancel::default(), &|_| {})
+        .await
+        .unwrap();
+    assert!(output.ok(), "{output:?}");
+    output.text()
+}
+
+/// 19: after a restart of the host the VMs are back, and their `/etc/hosts` has what playbooks put there.
+#[tokio::test]
+async fn a_restart_of_the_host_brings_the_vms_back_with_their_hosts_files() {
+    let world = World::new(growth().await.started);
+    world.done(&ready()).await;
+    inside(
+        &world,
+        "sudo -n sh -c 'echo 192.168.122.31 datanode1 >> /etc/hosts'",
+    )
+    .await;
+    let up = World::new(world.host.machine().restarted());
+    let found = up.bind(&running()).probe(false).await.unwrap();
+    assert!(matches!(found, Probe::Satisfied(_)), "{found:?}");
+    let found = up.bind(&network()).probe(false).await.unwrap();
+    assert!(matches!(found, Probe::Satisfied(_)), "{found:?}");
+    up.done(&ready()).await;
+    let hosts = inside(&up, "cat /etc/hosts").await;
+    assert!(hosts.contains("192.168.122.31 datanode1"), "{hosts}");
+
+    // A VM that somebody took out of autostart is named by the probe, and the step puts it back.
+    let off = world
+        .host
+        .machine()
+        .without_autostart("kubenode1")
+        .restarted();
+    let down = World::new(off);
+    let found = down.bind(&domain()).probe(false).await.unwrap();
+    assert!(
+        format!("{found:?}").contains("not started with the host"),
+        "{found:?}"
+    );
+    assert_eq!(
+        down.bind(&running()).probe(false).await.unwrap(),
+        Probe::Absent
+    );
+    down.done(&domain()).await;
+    down.done(&running()).await;
+    down.done(&ready()).await;
+    let again = World::new(down.host.machine().restarted());
+    let found = again.bind(&running()).probe(false).await.unwrap();
+    assert!(matches!(found, Probe::Satisfied(_)), "{found:?}");
 }

@@ -220,12 +220,6 @@ pub(crate) async fn small() -> Machine {
     BUILT.get_or_init(|| build(2)).await.clone()
 }
 
-/// The seven machines.
-pub(crate) async fn whole() -> Machine {
-    static BUILT: OnceCell<Machine> = OnceCell::const_new();
-    BUILT.get_or_init(|| build(3)).await.clone()
-}
-
 /// Runs a playbook as somebody does who types it in.
 pub(crate) async fn by_hand(world: &World, args: &[&str]) -> Output {
     let offline = "ansible/inventory/offline";

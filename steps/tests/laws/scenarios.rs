@@ -271,6 +271,7 @@ pub(crate) fn hairpin() -> NftHairpin {
     NftHairpin {
         bridge: "virbr0".to_owned(),
         subnet: "192.168.122.0/24".to_owned(),
+        needed: None,
     }
 }
 
@@ -288,10 +289,12 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(networks().await);
     all.extend(files().await);
     all.extend(super::artifact::scenarios().await);
+    all.extend(crate::certs::world::scenarios().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::charts::all().await);
     all.extend(super::fleet::all().await);
     all.extend(super::cluster::scenarios().await);
+    all.extend(super::plays::scenarios().await);
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);

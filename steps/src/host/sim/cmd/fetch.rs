@@ -7,7 +7,7 @@ use super::super::state::Draft;
 use super::super::surroundings::Surroundings;
 use super::copy::half_of;
 use super::coreutils::digest_of;
-use super::{Call, Reply, option, options, spread};
+use super::{Call, Reply, connect, option, options, spread};
 
 /// What the line carries in a millisecond.
 const BYTES_PER_MS: u64 = 60_000;
@@ -79,6 +79,9 @@ fn refused(draft: &Draft<'_>, url: &str, shown: bool) -> Option<Reply> {
 }
 
 pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
+    if let Some(reply) = connect::to_node(draft, &call.args) {
+        return reply;
+    }
     let with_value = [
         "-o",
         "--output",

@@ -4,6 +4,7 @@ mod ansible;
 mod apt;
 mod ask;
 mod catalog;
+mod connect;
 mod conntrack;
 mod copy;
 mod coreutils;
@@ -60,7 +61,7 @@ pub(super) use docker::container_named;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
-pub(super) use network::{define as define_network, start as start_network};
+pub(super) use network::{bridge_and_address, define as define_network, start as start_network};
 pub(super) use nft::load as load_rules;
 pub(super) use ss::{SOCKETS, Socket, open as open_socket};
 
@@ -199,6 +200,7 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "find" => find::run,
         "gpg" => gpg::run,
         "gzip" => fetch::gzip,
+        "openssl" => connect::openssl,
         "sh" | "bash" => sh::run,
         "tar" => tar::run,
         "timeout" => elsewhere::timeout,
