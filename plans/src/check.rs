@@ -335,6 +335,48 @@ impl Settings {
         }
     }
 
+    fn check_artifact(&self, problems: &mut Problems) {
+        let artifact = &self.artifact;
+        if let Some(hash) = &artifact.hash {
+            let good = hash.len() == 40
+                && hash
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+            problems.check(
+                good,
+                "artifact.hash",
+                hash,
+                "use the 40 hexadecimal digits of a release",
+            );
+        }
+        if let Some(source) = &artifact.source {
+            let file = source.rsplit('/').next().unwrap_or_default();
+            let url = source.starts_with("https://") && !source.chars().any(char::is_whitespace);
+            problems.check(
+                (url || plain_path(source)) && word(file, 120, "._-+"),
+                "artifact.source",
+                source,
+                "use an absolute path on the host or an https:// URL, with a file name of letters, digits and `. _ - +`",
+            );
+            if artifact.hash.is_some() {
+                problems.add(
+                    "artifact.hash",
+                    "the source says already which release is used",
+                    "leave `hash` or `source` out",
+                );
+            }
+        }
+        if let Some(digest) = &artifact.sha256 {
+            let good = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+            problems.check(
+                good,
+                "artifact.sha256",
+                digest,
+                "use the 64 hexadecimal digits that sha256sum prints",
+            );
+        }
+    }
+
     fn check_image(&self, problems: &mut Problems) {
         let source = &self.image.source;
         let url = source.starts_with("https://") && !source.chars().any(char::is_whitespace);
@@ -351,36 +393,6 @@ impl Settings {
                 "image.sha256",
                 digest,
                 "use the 64 hexadecimal digits from the publisher's SHA256SUMS",
-            );
-        }
-    }
-
-    fn check_artifact(&self, problems: &mut Problems) {
-        let artifact = &self.artifact;
-        let hex = |text: &str, digits| {
-            text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-        };
-        problems.check(
-            hex(&artifact.hash, 40),
-            "artifact.hash",
-            &artifact.hash,
-            "use the 40 hexadecimal digits of a published artifact, or set artifact.source",
-        );
-        if let Some(source) = &artifact.source {
-            let url = source.starts_with("https://") && !source.chars().any(char::is_whitespace);
-            problems.check(
-                url || plain_path(source),
-                "artifact.source",
-                source,
-                "use an absolute path on the host or an https:// URL",
-            );
-        }
-        if let Some(digest) = &artifact.sha256 {
-            problems.check(
-                hex(digest, 64),
-                "artifact.sha256",
-                digest,
-                "use the 64 hexadecimal digits that sha256sum prints",
             );
         }
     }
@@ -455,8 +467,6 @@ mod tests {
         settings.vms.machines.insert("assethost".to_owned(), own);
         settings.image.source = "http://insecure.example".to_owned();
         settings.image.sha256 = Some("abc".to_owned());
-        settings.artifact.hash = "e5e1".to_owned();
-        settings.artifact.source = Some("here".to_owned());
         settings.steps.push(SiteStep {
             id: "böse".to_owned(),
             after: Vec::new(),
@@ -487,8 +497,6 @@ mod tests {
                 "vms.machines.assethost.ip",
                 "image.source",
                 "image.sha256",
-                "artifact.hash",
-                "artifact.source",
                 "step[0].id",
                 "step[0].run",
                 "step[0].timeout",

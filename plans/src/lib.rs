@@ -14,8 +14,8 @@ mod traffic;
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    ArtifactSettings, CertSettings, ChartSettings, CommandLine, Duration, Hairpin, HairpinAfter,
-    HairpinPolicy, HostSettings, ImageSettings, KubernetesSettings, MachineSettings,
+    ARTIFACT_HASH, ArtifactSettings, CertSettings, ChartSettings, CommandLine, Duration, Hairpin,
+    HairpinAfter, HairpinPolicy, HostSettings, ImageSettings, KubernetesSettings, MachineSettings,
     NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Rotation, Settings,
     SiteStep, VmSettings,
 };

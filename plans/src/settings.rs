@@ -114,6 +114,11 @@ impl Settings {
         }
     }
 
+    /// The directory of unpacked releases, beside the deploy directory.
+    pub fn releases_dir(&self) -> String {
+        format!("{}.d", self.deploy_dir())
+    }
+
     /// The file that holds the installation's secrets, the only one that does.
     pub fn sealed_path(&self) -> String {
         format!("{}/.wiab/secrets.toml", self.deploy_dir())
@@ -327,6 +332,52 @@ pub struct MachineSettings {
     pub host_key: Option<String>,
 }
 
+/// The oldest release whose staging values fit this installation, and the default.
+pub const ARTIFACT_HASH: &str = "f1f624256bdab0f9f76158c7f45e0618ee641237";
+
+/// Where artifacts are published, before and after the hash.
+const ARTIFACT_URL: (&str, &str) = (
+    "https://s3-eu-west-1.amazonaws.com/public.wire.com/artifacts/wire-server-deploy-static-",
+    ".tgz",
+);
+
+/// `[artifact]`: the release.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArtifactSettings {
+    /// Hash of a published release.
+    pub hash: Option<String>,
+    /// Instead of a hash: an absolute path on the host, or an `https://` URL.
+    pub source: Option<String>,
+    /// SHA-256; without it, that of the first use is kept.
+    pub sha256: Option<String>,
+    /// Whether a release whose package repository is signed with an expired key is put up with.
+    pub accept_expired_key: bool,
+    /// Whether a rollback leaves the finished download.
+    pub keep_download: bool,
+}
+
+impl ArtifactSettings {
+    /// URL or path of the artifact.
+    pub fn source(&self) -> String {
+        match &self.source {
+            Some(source) => source.clone(),
+            None => {
+                let hash = self.hash.as_deref().unwrap_or(ARTIFACT_HASH);
+                format!("{}{hash}{}", ARTIFACT_URL.0, ARTIFACT_URL.1)
+            }
+        }
+    }
+
+    /// How the operator calls the release: its hash, or the name of its file.
+    pub fn name(&self) -> String {
+        match &self.source {
+            Some(source) => source.rsplit('/').next().unwrap_or_default().to_owned(),
+            None => self.hash.as_deref().unwrap_or(ARTIFACT_HASH).to_owned(),
+        }
+    }
+}
+
 /// `[image]`: the base image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -343,35 +394,6 @@ impl Default for ImageSettings {
             source: "https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"
                 .to_owned(),
             sha256: None,
-        }
-    }
-}
-
-/// `[artifact]`: the release of Wire.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ArtifactSettings {
-    /// Hash of the artifact that Wire publishes: 40 hexadecimal digits.
-    pub hash: String,
-    /// An absolute path on the host or an `https://` URL, instead of where Wire publishes it.
-    pub source: Option<String>,
-    /// SHA-256 of the file; without it, that of the first download is kept.
-    pub sha256: Option<String>,
-    /// Whether a rollback leaves the download.
-    pub keep: bool,
-    /// Whether an expired key of the release's package repository is accepted.
-    pub accept_expired_key: bool,
-}
-
-impl Default for ArtifactSettings {
-    /// The nearest artifact that is younger than the procedure's documents.
-    fn default() -> Self {
-        Self {
-            hash: "f1f624256bdab0f9f76158c7f45e0618ee641237".to_owned(),
-            source: None,
-            sha256: None,
-            keep: false,
-            accept_expired_key: false,
         }
     }
 }

@@ -88,7 +88,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::preflight::resources::PreflightResources>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
     entry::<kinds::release_checked::ReleaseChecked>(),
-    entry::<kinds::release_files::ReleaseFiles>(),
+    entry::<kinds::group_vars::GroupVars>(),
     entry::<kinds::release_tree::ReleaseTree>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_rotated::SecretsRotated>(),

@@ -1,109 +1,100 @@
-//! The release: its artifact, unpacked and checked, and what of it stands beside the inventory.
+//! The release: its artifact, unpacked, checked, and its group variables.
 
 use wiab_engine::id::StepId;
 use wiab_steps::kind::{Handle, Input};
+use wiab_steps::kinds::apt_packages::AptPackages;
 use wiab_steps::kinds::artifact_file::ArtifactFile;
+use wiab_steps::kinds::dirs::Dirs;
+use wiab_steps::kinds::group_vars::GroupVars;
 use wiab_steps::kinds::release_checked::ReleaseChecked;
-use wiab_steps::kinds::release_files::ReleaseFiles;
 use wiab_steps::kinds::release_tree::ReleaseTree;
 
-use super::{Ground, Staging, after};
+use super::{Staging, after};
 
-/// Where Wire publishes its artifacts, up to the hash, and after it.
-const PUBLISHED: (&str, &str) = (
-    "https://s3-eu-west-1.amazonaws.com/public.wire.com/artifacts/wire-server-deploy-static-",
-    ".tgz",
-);
-/// Ansible's variables of every host, inside the tree and inside the deploy directory.
-const VARIABLES: &str = "ansible/inventory/offline/group_vars/all";
-
-/// The release, as later steps use it.
+/// The release, for the steps that use its files.
 pub(super) struct Release {
-    /// How the operator calls it, for messages.
-    pub(super) name: String,
-    /// Path of the tree.
-    pub(super) tree: Input<String>,
-    /// The step after which it is known to be fit.
+    /// The unpacked release.
+    pub(super) unpacked: Handle<ReleaseTree>,
+    /// Its check: whoever uses its files comes after it.
     pub(super) checked: Handle<ReleaseChecked>,
-    /// The step after which ansible finds its variables.
-    pub(super) variables: Handle<ReleaseFiles>,
+    /// Its group variables in the deploy directory's inventory: whoever runs playbooks comes after them.
+    pub(super) group_vars: Handle<GroupVars>,
+    /// How the operator calls it.
+    pub(super) name: String,
 }
 
-impl AsRef<StepId> for Release {
-    fn as_ref(&self) -> &StepId {
-        self.checked.as_ref()
+impl Release {
+    /// Path of the unpacked release.
+    pub(super) fn tree(&self) -> Input<String> {
+        self.unpacked.output(&ReleaseTree::PATH)
+    }
+
+    /// The steps after which its files may be used.
+    pub(super) fn done(&self) -> [&dyn AsRef<StepId>; 2] {
+        [&self.checked, &self.group_vars]
     }
 }
 
 impl Staging<'_> {
-    /// Whether the whole system is installed, and not only some of its machines.
-    pub(super) fn is_whole(&self) -> bool {
-        self.settings.vms.only.is_empty()
-    }
-
-    /// Where the artifact comes from.
-    pub(super) fn artifact_source(&self) -> String {
-        let artifact = &self.settings.artifact;
-        match &artifact.source {
-            Some(source) => source.clone(),
-            None => [PUBLISHED.0, &artifact.hash, PUBLISHED.1].concat(),
+    /// Only a download needs a package of the host; it runs beside everything else of the host.
+    pub(super) fn release(
+        &mut self,
+        packages: Option<&Handle<AptPackages>>,
+        dirs: &Handle<Dirs>,
+    ) -> Option<Release> {
+        if !self.settings.vms.only.is_empty() {
+            return None;
         }
-    }
-
-    pub(super) fn release(&mut self, ground: &Ground) -> Release {
         let settings = &self.settings.artifact;
-        let source = self.artifact_source();
-        let name = match &settings.source {
-            Some(source) => source.rsplit('/').next().unwrap_or(source).to_owned(),
-            None => settings.hash.clone(),
-        };
-        let path = if source.starts_with('/') {
-            source.clone()
-        } else {
-            format!("{}-static-{}.tgz", self.deploy, settings.hash)
-        };
-        let file = ArtifactFile {
-            source,
+        let (name, releases) = (settings.name(), self.settings.releases_dir());
+        let source = settings.source();
+        let remote = source.starts_with("https://");
+        let file = source.rsplit('/').next().unwrap_or_default();
+        let parent = self
+            .deploy
+            .rsplit_once('/')
+            .map_or("", |(parent, _)| parent);
+        let artifact = ArtifactFile {
+            path: if remote {
+                format!("{parent}/{file}")
+            } else {
+                source.clone()
+            },
+            record: format!("{releases}/{file}.sha256"),
             sha256: settings.sha256.as_ref().map(|digest| digest.to_lowercase()),
-            record: format!("{}-static-{}.tgz.sha256", self.deploy, settings.hash),
-            path,
-            keep: settings.keep,
+            keep: settings.keep_download,
+            source,
         };
-        let packages = ground.packages.as_ref();
-        let file = self
-            .plan
-            .add("dl.artifact", &after(packages, &[&ground.dirs]), &file);
-        let root = format!("{}.d", self.deploy);
+        let after = after(packages.filter(|_| remote), &[dirs]);
+        let artifact = self.plan.add("dl.artifact", &after, &artifact);
         let tree = ReleaseTree {
-            artifact: file.output(&ArtifactFile::PATH),
-            sha256: file.output(&ArtifactFile::SHA256),
-            root: root.clone(),
-            pointer: self.in_deploy(".wiab/release"),
+            artifact: artifact.output(&ArtifactFile::PATH),
+            sha256: artifact.output(&ArtifactFile::SHA256),
+            name: name.clone(),
+            dir: releases,
+            pointer: self.in_deploy("release"),
         };
-        let tree = self.plan.add("art.unpack", &[], &tree);
-        let path = tree.output(&ReleaseTree::PATH);
-        let checked = ReleaseChecked {
-            tree: path.clone(),
-            artifact: name.clone(),
-            accept_expired_key: settings.accept_expired_key,
+        let unpacked = self.plan.add("art.unpack", &[], &tree);
+        let path = || unpacked.output(&ReleaseTree::PATH);
+        let check = ReleaseChecked {
+            tree: path(),
+            name: name.clone(),
+            accept_expired_key: self.settings.artifact.accept_expired_key,
         };
-        let checked = self.plan.add("art.verify", &[], &checked);
-        let files = ["key.yml", "offline.yml"].map(|name| {
-            let path = format!("{VARIABLES}/{name}");
-            (path.clone(), self.in_deploy(&path))
-        });
-        let variables = ReleaseFiles {
-            tree: path.clone(),
-            root,
-            files: files.to_vec(),
-            own: self.in_deploy(&format!("{VARIABLES}/zz-site.yml")),
+        let checked = self.plan.add("art.verify", &[], &check);
+        let group_vars = GroupVars {
+            tree: path(),
+            dir: self.in_deploy("ansible/inventory/offline/group_vars"),
+            record: self.in_deploy(".wiab/group-vars.json"),
         };
-        let variables = self.plan.add("inv.group-vars", &[&checked], &variables);
-        Release {
-            name,
-            tree: path,
+        let group_vars = self
+            .plan
+            .add("inv.group-vars", &[dirs, &checked], &group_vars);
+        Some(Release {
+            unpacked,
             checked,
-            variables,
-        }
+            group_vars,
+            name,
+        })
     }
 }

@@ -84,10 +84,8 @@ impl Staging<'_> {
             let path = format!("{}{path}", self.deploy);
             dirs.push(Dir { path, mode });
         }
-        dirs.push(Dir {
-            path: format!("{}.d", self.deploy),
-            mode: 0o755,
-        });
+        let path = self.settings.releases_dir();
+        dirs.push(Dir { path, mode: 0o755 });
         let mut made = Vec::new();
         if self.settings.vms.provider == Provider::Libvirt {
             made.extend(["ssh/host".to_owned(), "nocloud".to_owned()]);

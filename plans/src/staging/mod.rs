@@ -118,6 +118,8 @@ struct Ground {
     network: Anchor,
     key: Handle<SshKeypair>,
     fleet: Fleet,
+    /// `None` when only some of the VMs are made, to try the machines alone.
+    release: Option<artifact::Release>,
 }
 
 /// Where the VMs come from.
@@ -203,12 +205,11 @@ impl<'a> Staging<'a> {
     fn build(mut self) -> PlanBuilder {
         self.preflight();
         let ground = self.ground();
-        let release = self.is_whole().then(|| self.release(&ground));
         let reached = self.reached(&ground);
         let inventory = self.files(&ground, &reached);
         let firewall = self.firewall(&ground, &inventory);
-        match release {
-            Some(release) => self.system(&ground, &release, &inventory, firewall),
+        match &ground.release {
+            Some(release) => self.system(&ground, release, &inventory, firewall),
             None => drop(self.secrets(&ground.dirs, None)),
         }
         self.hairpin(&ground);
@@ -225,23 +226,28 @@ impl<'a> Staging<'a> {
     ) {
         let packages = ground.packages.as_ref();
         let tools = ToolImage {
-            tree: release.tree.clone(),
+            tree: release.tree(),
         };
         let tools = self
             .plan
-            .add("img.wsd", &after(packages, &[release]), &tools);
+            .add("img.wsd", &after(packages, &release.done()), &tools);
         let toolbox = Toolbox {
             image: tools.output(&ToolImage::IMAGE),
-            tree: release.tree.clone(),
+            tree: release.tree(),
             deploy: self.deploy.clone(),
         };
         let sealed = self.secrets(&ground.dirs, Some(&toolbox));
         let files = self.secret_files(&sealed);
         let cluster = ClusterGround {
-            tree: release.tree.clone(),
+            tree: release.tree(),
             tools: &tools,
             sealed: sealed.output(&SecretsSealed::PATH),
-            after: vec![inventory, release, &release.variables, &files.ansible],
+            after: vec![
+                inventory,
+                &release.checked,
+                &release.group_vars,
+                &files.ansible,
+            ],
         };
         let cluster = self.cluster(&cluster);
         let ids = |steps: &[Handle<_>]| steps.iter().map(|step| step.id().clone()).collect();
@@ -273,6 +279,7 @@ impl<'a> Staging<'a> {
         let forward = self.forward();
         let packages = self.packages(&forward);
         let dirs = self.dirs();
+        let release = self.release(packages.as_ref(), &dirs);
         let key = SshKeypair {
             path: self.in_deploy("ssh/id_ed25519"),
             comment: format!("wiab-{}", self.settings.name),
@@ -297,6 +304,7 @@ impl<'a> Staging<'a> {
             network,
             key,
             fleet,
+            release,
         }
     }
 

@@ -95,23 +95,23 @@ impl Staging<'_> {
     }
 
     fn downloads(&self) -> Option<PreflightArtifactUrl> {
-        let mut sources = vec![("cloud-image", self.settings.image.source.clone(), false)];
-        if self.is_whole() {
-            sources.push(("artifact", self.artifact_source(), true));
-        }
-        let downloads: Vec<Download> = sources
+        let image = ("cloud-image", self.settings.image.source.clone());
+        let artifact = ("artifact", self.settings.artifact.source());
+        let artifact = self.settings.vms.only.is_empty().then_some(artifact);
+        let downloads: Vec<Download> = artifact
             .into_iter()
-            .filter(|(_, url, _)| url.starts_with("https://"))
-            .map(|(name, url, unpacked)| Download {
+            .chain([image])
+            .filter(|(_, url)| url.starts_with("https://"))
+            .map(|(name, url)| Download {
                 name: name.to_owned(),
                 url,
-                unpacked,
+                unpacked: name == "artifact",
             })
             .collect();
         (!downloads.is_empty()).then(|| PreflightArtifactUrl {
             downloads,
             into: self.deploy.clone(),
-            done: format!("{}.d", self.deploy),
+            done: self.in_deploy("release"),
         })
     }
 

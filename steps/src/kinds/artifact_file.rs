@@ -7,7 +7,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
-use super::fetch::{self, CHECK_MS, Download, JOB, gib, need_space, sha256, short};
+use super::fetch::{self, CHECK_MS, Download, JOB, gib, need_space, sha256};
 use super::jobs::{Settle, settle_forward};
 use super::qemu::exists;
 use super::{Act, bound};
@@ -222,6 +222,13 @@ impl ArtifactFile {
             .await?;
         sh.ok(&Cmd::new(["mv", "-n", "--", &part, &self.path]))
             .await?;
+        if exists(sh, &part).await? {
+            return Err(Failure::dirty(format!(
+                "{} came into being during the download",
+                self.path
+            ))
+            .retry());
+        }
         sh.ok(&Cmd::new(["sync", "--", Self::dir(&self.path)]))
             .await?;
         let how = if self.sha256.is_some() {
@@ -332,7 +339,7 @@ impl Act for ArtifactFile {
         if !image.part && self.is_remote() {
             sh.remove(&self.part(), false).await?;
         }
-        let keep = self.keep && exists(sh, &self.path).await?;
+        let keep = self.keep && self.is_remote() && exists(sh, &self.path).await?;
         if self.is_remote() && !keep && !image.file {
             sh.remove(&self.path, false).await?;
         }
@@ -341,9 +348,4 @@ impl Act for ArtifactFile {
         }
         Ok(())
     }
-}
-
-/// Name of a release's directory: the beginning of its artifact's digest.
-pub(super) fn id_of(digest: &str) -> String {
-    short(digest)
 }

@@ -1,312 +1,369 @@
-//! `release.checked/1`: an unpacked release can be installed: complete, understood, its key valid, its images there.
+//! `release.checked/1`: whether an unpacked release is one that can be installed, found out before anything depends on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
+use super::fetch::CHECK_MS;
+use super::qemu::exists;
+use super::release_tree::{members, some};
 use super::{Act, bound, known};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host, Meta};
 use crate::kind::{About, Input, Kind, Out, Pace};
 use crate::release::{Chart, Release, Tree};
+use crate::values::inventory;
 
-/// Looking into a large archive.
-const LOOK_MS: u64 = 10 * 60_000;
-/// A key that ends within this many seconds is warned of: 30 days.
-const SOON_S: u64 = 30 * 86_400;
-/// Most names in a message.
-const NAMED_MAX: usize = 5;
-/// The public key of the package repository, inside its archive.
-const KEY: &str = "debs-jammy/public/gpg";
-/// The image of cert-manager's solver, by its name without registry.
-const SOLVER: &str = "cert-manager-acmesolver:";
+/// A key that ends within this time is worth a warning.
+const WARN_MS: u64 = 30 * 24 * 3_600_000;
+/// Version of what is checked; an older record is worth nothing.
+const CHECKS: u32 = 1;
 
-/// Image list, archive, and the archive's own list.
-const IMAGES: [(&str, &str, &str); 2] = [
-    (
-        "versions/containers_system_images.json",
-        "containers-system.tar",
-        "containers-system/index.txt",
-    ),
-    (
-        "versions/containers_helm_images.json",
-        "containers-helm.tar",
-        "containers-helm/index.txt",
-    ),
-];
-
-/// What every release has at its top.
-const TOP: [&str; 9] = [
-    "ansible",
+/// Files without which no release can be installed, beside those of its charts.
+const NEEDED: [&str; 18] = [
+    "ansible/cassandra.yml",
+    "ansible/elasticsearch.yml",
+    "ansible/inventory/offline/group_vars/all/key.yml",
+    "ansible/inventory/offline/group_vars/all/offline.yml",
+    "ansible/kubernetes.yml",
+    "ansible/minio.yml",
+    "ansible/postgresql-deploy.yml",
+    "ansible/rabbitmq.yml",
+    "ansible/roles/rabbitmq-cluster/tasks/configure_dns.yml",
+    "ansible/setup-offline-sources.yml",
+    "ansible/sync_time.yml",
     "binaries.tar",
-    "charts",
-    "containers-adminhost",
+    "containers-adminhost/container-wire-server-deploy.tgz",
     "containers-helm.tar",
     "containers-system.tar",
     "debs-jammy.tar",
-    "values",
-    "versions",
+    "versions/containers_helm_images.json",
+    "versions/containers_system_images.json",
 ];
 
-/// A release that shall be fit for use.
+/// Lists of images, and the archive and directory that must have them.
+const LISTS: [(&str, &str); 2] = [
+    (
+        "versions/containers_system_images.json",
+        "containers-system",
+    ),
+    ("versions/containers_helm_images.json", "containers-helm"),
+];
+
+/// What nodes download from the asset host is named with this in front.
+const BINARY: &str = "{{ binaries_url }}/";
+
+/// The check of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseChecked {
-    /// The tree.
+    /// The unpacked release.
     pub tree: Input<String>,
-    /// How the operator calls the artifact, for messages.
-    pub artifact: String,
-    /// Whether an expired key of the package repository is accepted.
+    /// How the operator calls it, for messages.
+    pub name: String,
+    /// Whether a signing key of the package repository that has expired is put up with.
     #[serde(default)]
     pub accept_expired_key: bool,
 }
 
-/// What was found, kept beside the tree so that a later look takes no minute.
+/// What was found, recorded beside the tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Report {
-    release: String,
-    /// Unix time at which the key ends; 0 for never.
-    key_ends_s: u64,
+#[serde(deny_unknown_fields)]
+struct Found {
+    checks: u32,
+    /// Version of the chart wire-server.
+    version: String,
     acmesolver: bool,
-    images: usize,
+    /// When the key of the package repository expires, in Unix milliseconds.
+    key_expires_ms: Option<u64>,
+    /// Bytes that the asset host gets.
+    assets_bytes: u64,
 }
 
 impl ReleaseChecked {
-    /// Output: `yes` if the release brings the image of cert-manager's solver, else `no`.
+    /// Output: version of the chart wire-server.
+    pub const VERSION: Out<Self> = Out::new("version");
+    /// Output: `yes` if the artifact brings the image that answers ACME challenges, else `no`: then nodes must get it otherwise.
     pub const ACMESOLVER: Out<Self> = Out::new("acmesolver");
-    /// Output: `key` if packages are held to the repository's key, `trusted` if that has ended and is accepted.
-    pub const PACKAGES: Out<Self> = Out::new("packages");
+    /// Output: options for the one `deb` line of the release's repository: empty, or `[trusted=yes]` while an expired key is
+    /// put up with. All other sources of packages stay verified.
+    pub const APT_OPTIONS: Out<Self> = Out::new("apt_options");
+    /// Output: bytes of the four archives that the asset host gets; it needs twice that while it unpacks them.
+    pub const ASSETS_BYTES: Out<Self> = Out::new("assets_bytes");
+
+    fn tree(&self) -> Result<&str, Failure> {
+        known(&self.tree, "tree").map(String::as_str)
+    }
 
     fn record(&self) -> Result<String, Failure> {
-        Ok(format!("{}.checked.json", known(&self.tree, "tree")?))
+        Ok(format!("{}.checked.json", self.tree()?))
     }
 
-    async fn recorded(&self, sh: Shell<'_>) -> Result<Option<Report>, Failure> {
+    fn refuse(&self, why: &str) -> Failure {
+        Failure::dirty(format!("release {}: {why}", self.name))
+            .hint("get another artifact: set [artifact] hash to another release, or source to a mirror's file, and plan again")
+    }
+
+    async fn recorded(&self, sh: Shell<'_>) -> Result<Option<Found>, Failure> {
         let bytes = sh.read(&self.record()?, false).await?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+        let found = bytes.and_then(|bytes| serde_json::from_slice::<Found>(&bytes).ok());
+        Ok(found.filter(|found| found.checks == CHECKS))
     }
 
-    fn receipt(&self, report: &Report, now_s: u64) -> Result<Receipt, Failure> {
-        let ends_s = report.key_ends_s;
-        let over = ends_s != 0 && ends_s <= now_s;
-        if over && !self.accept_expired_key {
-            return Err(Failure::clean(format!(
-                "the key of the release's package repository ended {} days ago: apt on every machine would refuse it",
-                (now_s - ends_s) / 86_400
+    /// What the findings mean now.
+    fn judge(&self, found: &Found, now_ms: u64) -> Result<Receipt, Failure> {
+        let left_ms = found
+            .key_expires_ms
+            .map(|end_ms| end_ms.saturating_sub(now_ms));
+        let expired = left_ms == Some(0);
+        if expired && !self.accept_expired_key {
+            return Err(Failure::dirty(format!(
+                "the signing key of release {}'s package repository expired {}: every apt-get update on the nodes would end with EXPKEYSIG",
+                self.name,
+                found.key_expires_ms.map(day).unwrap_or_default(),
             ))
-            .hint("take a release with a newer key ([artifact] hash), or accept this one for its own repository only: [artifact] accept_expired_key = true")
+            .hint("use a release with a renewed key ([artifact] hash), or set [artifact] accept_expired_key = true: this one repository is then trusted without its signature, all others stay verified")
             .code("release.key-expired"));
         }
-        let mut note = format!("{}, {} images", report.release, report.images);
-        if over {
-            note.push_str("; its packages are taken without the ended key");
-        } else if ends_s != 0 && ends_s < now_s + SOON_S {
-            note.push_str(&format!(
-                "; warning: its package key ends in {} days",
-                (ends_s - now_s) / 86_400
-            ));
+        let mut note = format!("wire-server {}", found.version);
+        if let (Some(end_ms), Some(left_ms)) = (found.key_expires_ms, left_ms)
+            && left_ms < WARN_MS
+        {
+            let day = day(end_ms);
+            note += &if expired {
+                format!(
+                    "; warning: its package key expired {day}, its repository is trusted unsigned"
+                )
+            } else {
+                format!("; warning: its package key expires {day}")
+            };
         }
-        if !report.acmesolver {
-            note.push_str("; cert-manager's solver image is not in it");
+        if !found.acmesolver {
+            note += "; brings no acmesolver image";
         }
         Ok(Receipt::note(note)
-            .with(
-                Self::ACMESOLVER.name(),
-                if report.acmesolver { "yes" } else { "no" },
-            )
-            .with(Self::PACKAGES.name(), if over { "trusted" } else { "key" }))
+            .with("version", found.version.as_str())
+            .with("acmesolver", if found.acmesolver { "yes" } else { "no" })
+            .with("apt_options", if expired { "[trusted=yes]" } else { "" })
+            .with("assets_bytes", found.assets_bytes.to_string()))
     }
 
     async fn text(&self, sh: Shell<'_>, path: &str) -> Result<Option<String>, Failure> {
-        let file = format!("{}/{path}", known(&self.tree, "tree")?);
-        let Some(bytes) = sh.read(&file, false).await? else {
-            return Ok(None);
-        };
-        let text = String::from_utf8(bytes);
-        text.map(Some)
-            .map_err(|_| strange(&format!("{file} is not a text file")))
+        let bytes = sh.read(&format!("{}/{path}", self.tree()?), false).await?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// A member of one of the tree's archives.
-    async fn member(&self, sh: Shell<'_>, archive: &str, member: &str) -> Result<Vec<u8>, Failure> {
-        let path = format!("{}/{archive}", known(&self.tree, "tree")?);
-        let cmd = Cmd::new(["tar", "-xOf", &path, member]).timeout_ms(LOOK_MS);
-        let output = sh.run(&cmd).await?;
-        if output.ok() {
-            return Ok(output.stdout);
+    /// A small file inside one of the release's archives.
+    async fn inner(&self, sh: Shell<'_>, archive: &str, path: &str) -> Result<Vec<u8>, Failure> {
+        let file = format!("{}/{archive}", self.tree()?);
+        for path in [path.to_owned(), format!("./{path}")] {
+            let tar = Cmd::new(["tar", "-xOf", &file, "--", &path]).timeout_ms(CHECK_MS);
+            let output = sh.run(&tar).await?;
+            if output.ok() {
+                return Ok(output.stdout);
+            }
         }
-        let last = output.error_text();
-        let last = last.lines().next_back().unwrap_or_default();
-        Err(strange(&format!(
-            "{member} cannot be read from {path}: {last}"
-        )))
+        Err(self
+            .refuse(&format!("{archive} has no {path}"))
+            .code("release.incomplete"))
     }
 
-    async fn release(&self, sh: Shell<'_>) -> Result<Release, Failure> {
+    fn complete(&self, files: &BTreeMap<String, u64>) -> Result<(), Failure> {
+        let optional = |chart: &Chart| matches!(chart, Chart::SmallstepAccomp | Chart::DemoSmtp);
+        let mut wanted: Vec<String> = NEEDED.map(str::to_owned).to_vec();
+        wanted.push(inventory::TEMPLATE.to_owned());
+        for chart in Chart::ALL.iter().filter(|chart| !optional(chart)) {
+            wanted.extend([chart.description(), chart.template()]);
+        }
+        let missing: Vec<&str> = wanted
+            .iter()
+            .filter(|path| !files.contains_key(*path))
+            .map(String::as_str)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(self
+            .refuse(&format!("its artifact has no {}", some(&missing)))
+            .code("release.incomplete"))
+    }
+
+    async fn detect(&self, sh: Shell<'_>) -> Result<Release, Failure> {
         let mut tree = Tree::default();
         for path in Tree::wanted() {
             if let Some(text) = self.text(sh, &path).await? {
                 tree.files.insert(path, text);
             }
         }
-        let release =
-            Release::detect(&tree, &self.artifact).map_err(|error| strange(&error.to_string()))?;
-        let optional = [Chart::SmallstepAccomp, Chart::DemoSmtp];
-        let missing: Vec<&str> = Chart::ALL
-            .into_iter()
-            .filter(|chart| !release.charts.contains_key(chart) && !optional.contains(chart))
-            .map(Chart::name)
-            .collect();
-        if missing.is_empty() {
-            return Ok(release);
+        Release::detect(&tree, &self.name).map_err(|error| {
+            Failure::dirty(format!(
+                "this release has a shape that wiab does not know: {error}"
+            ))
+            .hint("use a release that this wiab knows, or a newer wiab; nothing was installed")
+            .code("release.unknown-shape")
+        })
+    }
+
+    /// Every listed image must be in its archive. Answers the files of the archives.
+    async fn images(&self, sh: Shell<'_>) -> Result<BTreeSet<String>, Failure> {
+        let (mut all, mut missing) = (BTreeSet::new(), Vec::new());
+        for (list, dir) in LISTS {
+            let text = self.text(sh, list).await?.unwrap_or_default();
+            let listed: Vec<BTreeMap<String, String>> =
+                serde_json::from_str(&text).map_err(|error| {
+                    self.refuse(&format!("{list} has an unknown shape: {error}"))
+                        .code("release.unknown-shape")
+                })?;
+            let index = self
+                .inner(sh, &format!("{dir}.tar"), &format!("{dir}/index.txt"))
+                .await?;
+            let index = String::from_utf8_lossy(&index);
+            let have: BTreeSet<String> = index.lines().map(|line| plain(line.trim())).collect();
+            for (name, tag) in listed.iter().flatten() {
+                if !have.contains(&plain(&format!("{name}:{tag}.tar"))) {
+                    missing.push(format!("{name}:{tag} ({dir}.tar)"));
+                }
+            }
+            all.extend(have);
         }
-        Err(strange(&format!(
-            "{} lacks the charts {}",
-            release.name,
-            missing.join(", ")
-        )))
+        if missing.is_empty() {
+            return Ok(all);
+        }
+        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+        Err(self
+            .refuse(&format!("images are missing: {}; pods that need them would end in ImagePullBackOff, for nodes have no registry", some(&names)))
+            .code("release.images-missing"))
     }
 
-    /// When the package repository's key ends, in Unix seconds; 0 for never.
-    async fn key_ends_s(&self, sh: Shell<'_>) -> Result<u64, Failure> {
-        let key = self.member(sh, "debs-jammy.tar", KEY).await?;
-        // No keyring and no home directory: looking must leave nothing behind.
-        let gpg = [
-            "gpg",
-            "--no-options",
-            "--no-keyring",
-            "--homedir",
-            "/nonexistent",
-            "--batch",
-        ];
-        let cmd = Cmd::new(gpg.into_iter().chain(["--show-keys", "--with-colons"])).stdin(key);
-        let output = sh.ok(&cmd).await?;
-        ends_of(&output.text()).ok_or_else(|| strange("gpg finds no key in debs-jammy.tar"))
-    }
-
-    async fn images(&self, sh: Shell<'_>) -> Result<(usize, bool), Failure> {
-        let (mut count, mut solver, mut missing) = (0, false, Vec::new());
-        for (list, archive, index) in IMAGES {
-            let text = self
-                .text(sh, list)
-                .await?
-                .ok_or_else(|| strange(&format!("{list} is missing")))?;
-            let wanted = images_of(&text).ok_or_else(|| {
-                strange(&format!("{list} is not a list of images and their tags"))
-            })?;
-            let index = self.member(sh, archive, index).await?;
-            let index = String::from_utf8_lossy(&index).into_owned();
-            let there: BTreeSet<&str> = index
-                .lines()
-                .filter_map(|line| line.trim().rsplit('/').next())
-                .collect();
-            solver |= index.contains("cert-manager-acmesolver_")
-                || wanted.iter().any(|image| image.contains(SOLVER));
-            count += there.len();
-            // Entries that were torn apart at a second colon (a digest, a port) name no file.
-            let whole = wanted
-                .iter()
-                .filter(|image| image.matches(':').count() == 1);
+    /// What the playbooks download from the asset host must be there.
+    async fn binaries(&self, sh: Shell<'_>, files: &BTreeMap<String, u64>) -> Result<(), Failure> {
+        let tar = format!("{}/binaries.tar", self.tree()?);
+        let list = Cmd::new(["tar", "-tf", &tar]).timeout_ms(CHECK_MS);
+        let listed = sh.ok(&list).await?.text();
+        let have: BTreeSet<&str> = listed
+            .lines()
+            .filter_map(|path| path.rsplit('/').next())
+            .collect();
+        let mut missing = Vec::new();
+        let vars = files.keys().filter(|path| {
+            path.starts_with("ansible/inventory/offline/group_vars/")
+                && !path.contains("/demo/")
+                && path
+                    .rsplit_once('.')
+                    .is_some_and(|(_, ext)| matches!(ext, "yml" | "yaml"))
+        });
+        for path in vars {
+            let text = self.text(sh, path).await?.unwrap_or_default();
             missing.extend(
-                whole
-                    .filter(|image| !there.contains(&*file_of(image)))
-                    .cloned(),
+                wanted_binaries(&text)
+                    .filter(|name| !have.contains(name))
+                    .map(str::to_owned),
             );
         }
         if missing.is_empty() {
-            return Ok((count, solver));
+            return Ok(());
         }
-        let named = missing.get(..NAMED_MAX).unwrap_or(&missing).join(", ");
-        Err(strange(&format!(
-            "{} images that the release lists are not in its archives, such as {named}",
-            missing.len()
-        ))
-        .code("release.images"))
+        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+        Err(self
+            .refuse(&format!(
+                "binaries.tar has no {}: it was built after they had vanished from where they came",
+                some(&names)
+            ))
+            .code("release.binaries-missing"))
     }
 
-    async fn look(&self, sh: Shell<'_>) -> Result<Report, Failure> {
-        let tree = known(&self.tree, "tree")?;
-        let mut missing = Vec::new();
-        for name in TOP {
-            if sh.stat(&format!("{tree}/{name}")).await?.is_none() {
-                missing.push(name);
-            }
-        }
-        if !missing.is_empty() {
-            return Err(strange(&format!("{tree} lacks {}", missing.join(", "))));
-        }
-        let release = self.release(sh).await?;
-        let key_ends_s = self.key_ends_s(sh).await?;
-        let (images, acmesolver) = self.images(sh).await?;
-        Ok(Report {
-            release: release.name,
-            key_ends_s,
-            acmesolver,
-            images,
+    /// When the key of the package repository expires.
+    async fn key(&self, sh: Shell<'_>) -> Result<Option<u64>, Failure> {
+        let key = self
+            .inner(sh, "debs-jammy.tar", "debs-jammy/public/gpg")
+            .await?;
+        // No home directory and no keyring: a look that leaves nothing.
+        let gpg = Cmd::new([
+            "gpg",
+            "--batch",
+            "--no-options",
+            "--homedir",
+            "/dev/null",
+            "--no-keyring",
+            "--trust-model",
+            "always",
+            "--show-keys",
+            "--with-colons",
+        ]);
+        let output = sh.ok(&gpg.stdin(key)).await?;
+        key_end_ms(&output.text()).ok_or_else(|| {
+            self.refuse("the key of its package repository cannot be read")
+                .code("release.unknown-shape")
         })
     }
 }
 
-fn strange(what: &str) -> Failure {
-    Failure::clean(what)
-        .hint("this artifact is incomplete or of a release that this version of wiab does not know; choose another [artifact] hash, or a newer wiab")
-        .code("release.unknown")
-}
-
-/// File name of an image's archive.
-fn file_of(image: &str) -> String {
-    format!("{}.tar", image.replace(['/', ':'], "_"))
-}
-
-/// The images of a list of objects `{"name": "tag"}`.
-fn images_of(text: &str) -> Option<Vec<String>> {
-    let list: Value = serde_json::from_str(text).ok()?;
-    let mut images = Vec::new();
-    for entry in list.as_array()? {
-        for (name, tag) in entry.as_object()? {
-            images.push(format!("{name}:{}", tag.as_str()?));
-        }
+/// The end of the last key to expire, in Unix milliseconds (`Some(None)`: never); `None` without a key.
+fn key_end_ms(colons: &str) -> Option<Option<u64>> {
+    let keys = colons.lines().filter(|line| line.starts_with("pub:"));
+    let ends = keys.map(|line| {
+        line.split(':')
+            .nth(6)?
+            .parse::<u64>()
+            .ok()
+            .map(|s| s * 1_000)
+    });
+    let ends: Vec<Option<u64>> = ends.collect();
+    if ends.contains(&None) {
+        return Some(None);
     }
-    Some(images)
+    ends.into_iter().flatten().max().map(Some)
 }
 
-/// The earliest end among the public keys that gpg shows; the seventh field is empty for a key that never ends.
-fn ends_of(shown: &str) -> Option<u64> {
-    let ends = shown
+/// The names that a file of variables puts behind the address of the binaries, those without further variables.
+fn wanted_binaries(text: &str) -> impl Iterator<Item = &str> {
+    let code = text
         .lines()
-        .filter(|line| line.starts_with("pub:"))
-        .map(|line| {
-            line.split(':')
-                .nth(6)
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0_u64)
-        });
-    ends.reduce(|one, other| match (one, other) {
-        (0, end) | (end, 0) => end,
-        (one, other) => one.min(other),
-    })
+        .filter(|line| !line.trim_start().starts_with('#'));
+    code.filter_map(|line| line.split_once(BINARY))
+        .filter_map(|(_, rest)| rest.split(['"', '\'', ' ']).next())
+        .filter(|name| !name.is_empty() && !name.contains('{'))
+}
+
+/// How archives of images are named, whatever separates an image's parts.
+fn plain(text: &str) -> String {
+    text.replace(['/', ':', '@'], "_")
+}
+
+/// The date of a Unix time in UTC (days to civil date, with years that begin in March).
+fn day(ms: u64) -> String {
+    let days = ms / 86_400_000 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, more) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!("{:04}-{month:02}-{date:02}", year + era * 400 + more)
 }
 
 impl Kind for ReleaseChecked {
     const NAME: &'static str = "release.checked/1";
     const ABOUT: About = About {
-        purpose: "A release that cannot work is found now, not an hour later on a virtual machine.",
-        probe: "Reads what an earlier check recorded, and holds the key's end against today.",
-        effect: "Looks for all parts and charts, reads what differs between releases, the end of the package repository's key, \
-                 and whether every listed image is in its archive; records the result beside the tree.",
+        purpose: "A release that cannot be installed is found out now, not an hour into the installation.",
+        probe: "Reads the record of an earlier check, and holds the key's expiry against the clock.",
+        effect: "Looks for every file that an installation needs, recognises the release, reads the expiry of its package key, holds lists of images and binaries against the archives, and records the findings.",
         undo: "Removes the record.",
     };
 
     fn summary(&self) -> String {
-        "check the release: parts, charts, package key, images".to_owned()
+        format!("check release {}", self.name)
     }
 
     fn undo_summary(&self) -> String {
-        "forget the result".to_owned()
+        "forget the findings".to_owned()
     }
 
     fn undo_class(&self) -> UndoClass {
@@ -315,7 +372,7 @@ impl Kind for ReleaseChecked {
 
     fn pace(&self) -> Pace {
         Pace {
-            timeout_ms: 6 * LOOK_MS,
+            timeout_ms: 4 * CHECK_MS,
             usual_ms: 15_000,
             ..Pace::QUICK
         }
@@ -327,40 +384,58 @@ impl Kind for ReleaseChecked {
 }
 
 impl Act for ReleaseChecked {
+    /// Whether there was a record.
     type Image = bool;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
-        let Some(report) = self.recorded(sh).await? else {
+        let Some(found) = self.recorded(sh).await? else {
             return Ok(Probe::Absent);
         };
-        let now_s = sh.cx.clock.wall_ms() / 1_000;
-        Ok(match self.receipt(&report, now_s) {
+        if !exists(sh, self.tree()?).await? {
+            return Ok(Probe::Absent);
+        }
+        Ok(match self.judge(&found, sh.cx.clock.wall_ms()) {
             Ok(receipt) => Probe::Satisfied(receipt),
             Err(failure) => Probe::Partial { what: failure.why },
         })
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<bool, Failure> {
-        Ok(sh.stat(&self.record()?).await?.is_some())
+        exists(sh, &self.record()?).await
     }
 
     async fn apply(&self, sh: Shell<'_>, _: &bool) -> Result<Receipt, Failure> {
-        let report = match self.recorded(sh).await? {
-            Some(report) => report,
-            None => self.look(sh).await?,
+        let files = members(sh, self.tree()?).await?;
+        self.complete(&files)?;
+        let release = self.detect(sh).await?;
+        let key_expires_ms = self.key(sh).await?;
+        let images = self.images(sh).await?;
+        self.binaries(sh, &files).await?;
+        let assets = [
+            "binaries.tar",
+            "containers-helm.tar",
+            "containers-system.tar",
+            "debs-jammy.tar",
+        ];
+        let found = Found {
+            checks: CHECKS,
+            version: release.wire_server.unwrap_or_default(),
+            acmesolver: images.iter().any(|image| image.contains("acmesolver")),
+            key_expires_ms,
+            assets_bytes: assets.iter().filter_map(|path| files.get(*path)).sum(),
         };
-        let receipt = self.receipt(&report, sh.cx.clock.wall_ms() / 1_000)?;
-        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-        let meta = Meta::user(0o644);
-        sh.write(&self.record()?, text.as_bytes(), &meta).await?;
+        let receipt = self.judge(&found, sh.cx.clock.wall_ms())?;
+        let text = serde_json::to_vec(&found)
+            .map_err(|error| Failure::dirty(format!("the findings cannot be written: {error}")))?;
+        sh.write(&self.record()?, &text, &Meta::user(0o644)).await?;
         Ok(receipt)
     }
 
-    async fn undo(&self, sh: Shell<'_>, existed: &bool) -> Result<(), Failure> {
-        if *existed {
-            return Ok(());
+    async fn undo(&self, sh: Shell<'_>, was_there: &bool) -> Result<(), Failure> {
+        if !was_there {
+            sh.remove(&self.record()?, false).await?;
         }
-        sh.remove(&self.record()?, false).await.map(drop)
+        Ok(())
     }
 }
 
@@ -369,20 +444,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_earliest_end_counts_and_none_is_never() {
-        let key = |end: &str| format!("pub:-:4096:1:AB:1720742400:{end}::-:::scSC::::::23::0:\n");
-        assert_eq!(ends_of(&key("1783814400")), Some(1_783_814_400));
-        assert_eq!(ends_of(&key("")), Some(0));
-        assert_eq!(ends_of(&(key("") + &key("7") + &key("9"))), Some(7));
-        assert_eq!(ends_of("uid:-::::1::0::x::::::::::0:\n"), None);
+    fn the_key_that_lives_longest_counts() {
+        let key = |end: &str| {
+            format!("pub:-:4096:1:AB:100:{end}::-:::scSC::::::23::0:\nuid:-::::1::x::y:\n")
+        };
+        assert_eq!(key_end_ms(&(key("200") + &key("300"))), Some(Some(300_000)));
+        assert_eq!(key_end_ms(&(key("200") + &key(""))), Some(None));
+        assert_eq!(key_end_ms("gpg: nothing\n"), None);
     }
 
     #[test]
-    fn image_lists_are_pairs() {
-        let text = r#"[{"quay.io/wire/brig": "5.23.0"}, {"a": "b"}]"#;
-        let images = images_of(text).unwrap();
-        assert_eq!(images, ["quay.io/wire/brig:5.23.0", "a:b"]);
-        assert_eq!(file_of(&images[0]), "quay.io_wire_brig_5.23.0.tar");
-        assert_eq!(images_of("[1]"), None);
+    fn names_of_binaries_are_read_from_variables() {
+        let text = "a: \"{{ binaries_url }}/kubeadm\"\n# b: \"{{ binaries_url }}/gone\"\nc: \"{{ binaries_url }}/x-{{ v }}.tgz\"\n  url: {{ binaries_url }}/p_1+2.deb\n";
+        assert_eq!(
+            wanted_binaries(text).collect::<Vec<_>>(),
+            ["kubeadm", "p_1+2.deb"]
+        );
+    }
+
+    #[test]
+    fn days_are_dates() {
+        for (ms, date) in [
+            (0, "1970-01-01"),
+            (951_782_400_000, "2000-02-29"),
+            (1_783_814_400_000, "2026-07-12"),
+            (1_798_675_200_000, "2026-12-31"),
+        ] {
+            assert_eq!(day(ms), date);
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! `release.tree/1`: a release unpacked beside others, under a name that follows from its content, and never edited.
+//! `release.tree/1`: an artifact unpacked into a directory of its own, whole or not at all, and the pointer to it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,85 +8,115 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
-use super::artifact_file::id_of;
-use super::fetch::{CHECK_MS, need_space};
+use super::fetch::{CHECK_MS, need_space, short};
 use super::jobs::{Settle, last_line, settle_earlier, settle_forward};
+use super::qemu::exists;
 use super::{Act, bound, known};
 use crate::host::shell::Shell;
-use crate::host::{Cmd, Host, Meta};
+use crate::host::{Cmd, Host, JobState, Meta};
 use crate::kind::{About, Input, Kind, Out, Pace};
 
+const UNPACK_MS: u64 = 60 * 60_000;
 /// Label of the detached job.
 const JOB: &str = "unpack";
-const UNPACK_MS: u64 = 60 * 60_000;
-const USUAL_MS: u64 = 4 * 60_000;
-/// Most members that a message names.
-const NAMED_MAX: usize = 5;
+/// Most names that a message shows.
+const SHOWN_MAX: usize = 6;
 
-/// An unpacked release.
+/// An unpacked release. Nothing in it is ever edited: state and values live elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseTree {
-    /// The artifact.
+    /// Path of the artifact.
     pub artifact: Input<String>,
-    /// Its SHA-256.
+    /// Its SHA-256; the first 16 digits are the id of the release.
     pub sha256: Input<String>,
-    /// The directory of all releases; exists.
-    pub root: String,
-    /// The file that says which release is in use. Its directory exists.
+    /// How the operator calls it: its hash, or its file name.
+    pub name: String,
+    /// The directory of releases. It exists.
+    pub dir: String,
+    /// A file that holds the path of the release in use, for people.
     pub pointer: String,
 }
 
-/// What was there.
+/// What was there before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     tree: bool,
+    manifest: bool,
     pointer: Option<String>,
 }
 
-/// What was unpacked, beside the tree.
+/// What an unpacked release consists of, written when it is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Manifest {
-    sha256: String,
-    members: usize,
-    /// Digest over kind, size and path of everything.
-    digest: String,
+pub(super) struct Manifest {
+    /// How the operator called it.
+    pub(super) name: String,
+    /// SHA-256 of the artifact.
+    pub(super) sha256: String,
+    /// Size in bytes of everything that is no directory, by path.
+    pub(super) members: BTreeMap<String, u64>,
+    /// BLAKE3 over the lines `size<tab>path`.
+    pub(super) digest: String,
 }
 
-/// The paths of one release.
-struct Paths {
-    tree: String,
-    partial: String,
-    manifest: String,
+impl Manifest {
+    fn of(name: &str, sha256: &str, members: BTreeMap<String, u64>) -> Self {
+        let lines = members.iter().fold(String::new(), |text, (path, size)| {
+            text + &format!("{size}\t{path}\n")
+        });
+        Self {
+            name: name.to_owned(),
+            sha256: sha256.to_owned(),
+            digest: blake3::hash(lines.as_bytes()).to_hex().to_string(),
+            members,
+        }
+    }
+
+    /// Reads the manifest beside a tree; `None` if there is none, or one that cannot be read.
+    pub(super) async fn beside(sh: Shell<'_>, tree: &str) -> Result<Option<Self>, Failure> {
+        let bytes = sh.read(&format!("{tree}.manifest.json"), false).await?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+}
+
+/// Sizes of everything in a directory that is no directory, by path.
+pub(super) async fn members(sh: Shell<'_>, dir: &str) -> Result<BTreeMap<String, u64>, Failure> {
+    let find = Cmd::new(["find", dir, "!", "-type", "d", "-printf", "%s\\t%P\\n"]);
+    let text = sh.ok(&find.timeout_ms(CHECK_MS)).await?.text();
+    let lines = text.lines().filter_map(|line| line.split_once('\t'));
+    Ok(lines
+        .filter_map(|(size, path)| Some((path.to_owned(), size.parse().ok()?)))
+        .collect())
+}
+
+/// The first few names, and how many more there are.
+pub(super) fn some(names: &[&str]) -> String {
+    let shown = names.iter().take(SHOWN_MAX).copied().collect::<Vec<_>>();
+    match names.len().saturating_sub(SHOWN_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 impl ReleaseTree {
-    /// Output: path of the tree.
+    /// Output: path of the unpacked release.
     pub const PATH: Out<Self> = Out::new("path");
-    /// Output: the release's id, the beginning of its artifact's digest.
+    /// Output: the first digits of its artifact's digest, by which its directory is named.
     pub const ID: Out<Self> = Out::new("id");
 
-    fn paths(&self) -> Result<Paths, Failure> {
-        let tree = format!("{}/{}", self.root, id_of(known(&self.sha256, "sha256")?));
-        Ok(Paths {
-            partial: format!("{tree}.partial"),
-            manifest: format!("{tree}.manifest.json"),
-            tree,
-        })
+    fn id(&self) -> Result<String, Failure> {
+        known(&self.sha256, "sha256").map(|digest| short(digest))
     }
 
-    fn receipt(&self, paths: &Paths, manifest: &Manifest) -> Result<Receipt, Failure> {
-        let id = id_of(known(&self.sha256, "sha256")?);
-        Ok(
-            Receipt::note(format!("{} members in {}", manifest.members, paths.tree))
-                .with(Self::PATH.name(), &*paths.tree)
-                .with(Self::ID.name(), id),
-        )
+    fn tree(&self) -> Result<String, Failure> {
+        Ok(format!("{}/{}", self.dir, self.id()?))
     }
 
-    async fn manifest(&self, sh: Shell<'_>, path: &str) -> Result<Option<Manifest>, Failure> {
-        let bytes = sh.read(path, false).await?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    fn receipt(&self, manifest: &Manifest) -> Result<Receipt, Failure> {
+        let count = manifest.members.len();
+        Ok(Receipt::note(format!("{count} files of {}", self.name))
+            .with("path", self.tree()?)
+            .with("id", self.id()?))
     }
 
     async fn pointed(&self, sh: Shell<'_>) -> Result<Option<String>, Failure> {
@@ -94,131 +124,121 @@ impl ReleaseTree {
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
     }
 
+    /// What differs between a tree and its manifest; `None` if nothing does.
+    async fn damage(
+        &self,
+        sh: Shell<'_>,
+        tree: &str,
+        manifest: &Manifest,
+    ) -> Result<Option<String>, Failure> {
+        let found = members(sh, tree).await?;
+        let lost = manifest
+            .members
+            .iter()
+            .filter(|(path, size)| found.get(*path) != Some(size));
+        let new = found
+            .iter()
+            .filter(|(path, _)| !manifest.members.contains_key(*path));
+        let names: Vec<&str> = lost.chain(new).map(|(path, _)| path.as_str()).collect();
+        Ok((!names.is_empty()).then(|| some(&names)))
+    }
+
+    /// Unpacks into `partial`, as a detached job.
+    async fn unpack(&self, sh: Shell<'_>, partial: &str) -> Result<(), Failure> {
+        let artifact = known(&self.artifact, "artifact")?;
+        settle_earlier(sh, JOB, Settle::Kill).await?;
+        if sh.job_state(JOB).await? == JobState::Absent {
+            // What an interrupted attempt left is worth nothing: nobody knows which file is whole.
+            sh.ok(&Cmd::new(["rm", "-rf", "--", partial]).timeout_ms(CHECK_MS))
+                .await?;
+            let bytes = sh.stat(artifact).await?.map_or(0, |stat| stat.bytes);
+            need_space(sh, &self.dir, bytes + bytes / 5, "the unpacked release").await?;
+            sh.ok(&Cmd::new(["mkdir", "-m", "0755", "--", partial]))
+                .await?;
+        }
+        let tar = Cmd::new(["tar", "-xzf", artifact, "-C", partial, "--no-same-owner"]);
+        let output = sh.job(JOB, &tar.timeout_ms(UNPACK_MS)).await?;
+        if output.ok() {
+            return Ok(());
+        }
+        let said = last_line(&output);
+        let failure = Failure::dirty(format!(
+            "unpacking {artifact} ended with code {}: {said}",
+            output.code
+        ));
+        let log = output.text() + &output.error_text();
+        Err(if log.contains("No space left") {
+            failure
+                .hint(format!(
+                    "make room on the file system of {0} (df -h {0}), then run again",
+                    self.dir
+                ))
+                .code("host.disk-full")
+        } else if log.contains("Unexpected EOF") || log.contains("unexpected end of file") {
+            failure
+                .hint(format!(
+                    "the archive is cut off: move {artifact} away, then run again"
+                ))
+                .code("artifact.truncated")
+        } else {
+            failure
+                .retry()
+                .hint("the next attempt begins in an empty directory")
+        })
+    }
+
+    /// Holds what was unpacked against the archive's own list.
+    async fn complete(&self, sh: Shell<'_>, partial: &str) -> Result<Manifest, Failure> {
+        let artifact = known(&self.artifact, "artifact")?;
+        let list = Cmd::new(["tar", "-tzf", artifact, "--quoting-style=literal"]);
+        let listed = sh.ok(&list.timeout_ms(CHECK_MS)).await?.text();
+        let found = members(sh, partial).await?;
+        let wanted = listed
+            .lines()
+            .map(|path| path.trim_start_matches("./"))
+            .filter(|path| !path.is_empty() && !path.ends_with('/'));
+        let missing: Vec<&str> = wanted.filter(|path| !found.contains_key(*path)).collect();
+        if !missing.is_empty() {
+            return Err(Failure::dirty(format!(
+                "unpacking left out {} of {artifact}",
+                some(&missing)
+            ))
+            .retry()
+            .hint("the next attempt begins in an empty directory")
+            .code("release.incomplete"));
+        }
+        Ok(Manifest::of(
+            &self.name,
+            known(&self.sha256, "sha256")?,
+            found,
+        ))
+    }
+
     async fn point(&self, sh: Shell<'_>, tree: &str) -> Result<(), Failure> {
+        if self.pointed(sh).await?.as_deref() == Some(tree) {
+            return Ok(());
+        }
         let line = format!("{tree}\n");
         sh.write(&self.pointer, line.as_bytes(), &Meta::user(0o644))
             .await
     }
-
-    /// Whether the tree is as it was unpacked.
-    async fn intact(&self, sh: Shell<'_>, paths: &Paths) -> Result<Option<Manifest>, Failure> {
-        let Some(manifest) = self.manifest(sh, &paths.manifest).await? else {
-            return Ok(None);
-        };
-        if sh.stat(&paths.tree).await?.is_none() {
-            return Ok(None);
-        }
-        let found = list(sh, &paths.tree).await?;
-        Ok((digest(&found) == manifest.digest).then_some(manifest))
-    }
-
-    async fn unpack(&self, sh: Shell<'_>, paths: &Paths) -> Result<Manifest, Failure> {
-        let artifact = known(&self.artifact, "artifact")?;
-        settle_earlier(sh, JOB, Settle::Kill).await?;
-        // What an earlier attempt left is not to be told from what belongs there.
-        wipe(sh, &[&paths.partial]).await?;
-        let bytes = sh.stat(artifact).await?.map_or(0, |stat| stat.bytes);
-        need_space(sh, &self.root, bytes, "unpacking the release").await?;
-        sh.ok(&Cmd::new(["mkdir", "--", &paths.partial])).await?;
-        let tar = Cmd::new([
-            "tar",
-            "-xzf",
-            artifact,
-            "--no-same-owner",
-            "-C",
-            &paths.partial,
-        ]);
-        let output = sh.job(JOB, &tar.timeout_ms(UNPACK_MS)).await?;
-        if !output.ok() {
-            return Err(Failure::dirty(format!(
-                "{artifact} cannot be unpacked: {}",
-                last_line(&output)
-            ))
-            .hint(format!(
-                "df -h {}   if there is room, the file is damaged: mv {artifact} {artifact}.damaged, then run again",
-                self.root
-            ))
-            .code("release.unpack"));
-        }
-        let found = list(sh, &paths.partial).await?;
-        self.complete(sh, artifact, &found).await?;
-        Ok(Manifest {
-            sha256: known(&self.sha256, "sha256")?.clone(),
-            members: found.lines().count(),
-            digest: digest(&found),
-        })
-    }
-
-    /// Every member that the archive lists is there.
-    async fn complete(&self, sh: Shell<'_>, artifact: &str, found: &str) -> Result<(), Failure> {
-        let listed = Cmd::new(["tar", "-tzf", artifact]).timeout_ms(CHECK_MS);
-        let listed = sh.ok(&listed).await?.text();
-        let there: BTreeSet<&str> = found
-            .lines()
-            .filter_map(|line| line.splitn(3, ' ').nth(2))
-            .collect();
-        let name = |line: &'_ str| -> String {
-            let line = line.strip_prefix("./").unwrap_or(line);
-            line.trim_end_matches('/').to_owned()
-        };
-        let missing: Vec<String> = listed
-            .lines()
-            .map(name)
-            .filter(|path| !path.is_empty() && path != "." && !there.contains(path.as_str()))
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let named = missing.get(..NAMED_MAX).unwrap_or(&missing).join(", ");
-        Err(Failure::dirty(format!(
-            "unpacking left out {} of the archive's members, such as {named}",
-            missing.len()
-        ))
-        .retry()
-        .code("release.incomplete"))
-    }
-}
-
-/// Kind, size and path of everything below a directory, sorted. Sizes of directories say nothing.
-async fn list(sh: Shell<'_>, dir: &str) -> Result<String, Failure> {
-    let find = Cmd::new(["find", dir, "-mindepth", "1", "-printf", "%y %s %P\\n"]);
-    let text = sh.ok(&find.timeout_ms(CHECK_MS)).await?.text();
-    let mut lines: Vec<String> = text
-        .lines()
-        .map(|line| match line.strip_prefix("d ") {
-            Some(rest) => format!("d - {}", rest.split_once(' ').map_or("", |(_, path)| path)),
-            None => line.to_owned(),
-        })
-        .collect();
-    lines.sort_unstable();
-    Ok(lines.join("\n"))
-}
-
-fn digest(list: &str) -> String {
-    blake3::hash(list.as_bytes()).to_hex().to_string()
-}
-
-async fn wipe(sh: Shell<'_>, paths: &[&str]) -> Result<(), Failure> {
-    let argv = ["rm", "-rf", "--"].iter().chain(paths).copied();
-    sh.ok(&Cmd::new(argv).timeout_ms(CHECK_MS)).await.map(drop)
 }
 
 impl Kind for ReleaseTree {
     const NAME: &'static str = "release.tree/1";
     const ABOUT: About = About {
-        purpose: "The release's files, complete and untouched; a new release never mixes with an old one.",
-        probe: "Compares kinds, sizes and paths of all files with the manifest, and which release is in use.",
-        effect: "Unpacks into a new directory named by the artifact's digest, compares it with the archive's list, writes a \
-                 manifest, renames it, and only then makes it the one in use.",
-        undo: "Makes the former release the one in use again, and removes the tree; the artifact stays.",
+        purpose: "The files of one release, complete and never edited, beside those of others.",
+        probe: "Compares names and sizes of all files with the manifest, and the pointer with the path.",
+        effect: "Unpacks the artifact beside its place as a detached job, holds the result against the archive's list, writes a manifest, renames, and points to it.",
+        undo: "Points to the former release again and removes what was unpacked; the artifact stays.",
     };
 
     fn summary(&self) -> String {
-        format!("unpack the release into {}", self.root)
+        format!("unpack release {} below {}", self.name, self.dir)
     }
 
     fn undo_summary(&self) -> String {
-        "return to the former release, remove the tree".to_owned()
+        "point to the former release, remove the unpacked one".to_owned()
     }
 
     fn undo_class(&self) -> UndoClass {
@@ -229,7 +249,7 @@ impl Kind for ReleaseTree {
         Pace {
             retry: RetryPolicy::SHORT,
             timeout_ms: UNPACK_MS + 2 * CHECK_MS,
-            usual_ms: USUAL_MS,
+            usual_ms: 4 * 60_000,
         }
     }
 
@@ -242,93 +262,121 @@ impl Act for ReleaseTree {
     type Image = Image;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
-        let paths = self.paths()?;
+        let tree = self.tree()?;
+        let there = exists(sh, &tree).await?;
+        let manifest = Manifest::beside(sh, &tree).await?.filter(|_| there);
         let pointed = self.pointed(sh).await?;
-        let Some(manifest) = self.intact(sh, &paths).await? else {
-            let begun = sh
-                .stat(&paths.partial)
-                .await?
-                .or(sh.stat(&paths.tree).await?);
-            return Ok(match (begun, pointed) {
-                (Some(_), _) => Probe::Partial {
-                    what: format!("{} is not whole", paths.tree),
+        let Some(manifest) = manifest else {
+            return Ok(match pointed {
+                _ if exists(sh, &format!("{tree}.partial")).await? => Probe::Partial {
+                    what: "partly unpacked".to_owned(),
                 },
-                (None, Some(other)) => Probe::Drifted {
-                    diff: format!("- release {other}\n+ release {}", paths.tree),
+                Some(other) if other != tree => drifted(&other, &tree),
+                Some(_) => Probe::Partial {
+                    what: format!("{tree} has no manifest"),
                 },
-                (None, None) => Probe::Absent,
+                None => Probe::Absent,
             });
         };
+        if let Some(what) = self.damage(sh, &tree, &manifest).await? {
+            return Ok(Probe::Partial {
+                what: format!("changed in {tree}: {what}"),
+            });
+        }
         Ok(match pointed {
-            Some(pointed) if pointed == paths.tree => {
-                Probe::Satisfied(self.receipt(&paths, &manifest)?)
-            }
-            Some(other) => Probe::Drifted {
-                diff: format!("- release {other}\n+ release {}", paths.tree),
-            },
+            Some(pointed) if pointed == tree => Probe::Satisfied(self.receipt(&manifest)?),
+            Some(other) => drifted(&other, &tree),
             None => Probe::Partial {
-                what: "unpacked, not in use yet".to_owned(),
+                what: format!("{} does not exist", self.pointer),
             },
         })
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<Image, Failure> {
-        let paths = self.paths()?;
+        let tree = self.tree()?;
+        let pointer = sh.read(&self.pointer, false).await?;
         Ok(Image {
-            tree: sh.stat(&paths.tree).await?.is_some(),
-            pointer: self.pointed(sh).await?,
+            tree: exists(sh, &tree).await?,
+            manifest: exists(sh, &format!("{tree}.manifest.json")).await?,
+            pointer: pointer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         })
     }
 
-    async fn apply(&self, sh: Shell<'_>, image: &Image) -> Result<Receipt, Failure> {
-        let paths = self.paths()?;
-        let manifest = match self.intact(sh, &paths).await? {
-            Some(manifest) => manifest,
-            None if image.tree => {
-                return Err(Failure::clean(format!(
-                    "{} was changed after it was unpacked: a release's files are never edited",
-                    paths.tree
-                ))
-                .ask()
-                .hint(format!(
-                    "take your changes out (settings belong into values.d/), then: mv {0} {0}.old, and decide `retry`",
-                    paths.tree
-                ))
-                .code("release.edited"));
-            }
-            None => {
-                // Of an attempt that was cut off between the manifest and here.
-                wipe(sh, &[&paths.tree]).await?;
-                let manifest = self.unpack(sh, &paths).await?;
-                let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
-                let meta = Meta::user(0o644);
-                sh.write(&paths.manifest, text.as_bytes(), &meta).await?;
-                sh.ok(&Cmd::new(["sync", "-f", "--", &paths.partial]).timeout_ms(CHECK_MS))
-                    .await?;
-                sh.ok(&Cmd::new(["mv", "-T", "--", &paths.partial, &paths.tree]))
-                    .await?;
-                manifest
-            }
-        };
-        // Left beside a tree that was whole already.
-        wipe(sh, &[&paths.partial]).await?;
-        if self.pointed(sh).await?.as_ref() != Some(&paths.tree) {
-            self.point(sh, &paths.tree).await?;
+    async fn apply(&self, sh: Shell<'_>, _: &Image) -> Result<Receipt, Failure> {
+        let tree = self.tree()?;
+        if exists(sh, &tree).await? {
+            let manifest = Manifest::beside(sh, &tree).await?;
+            let damage = match &manifest {
+                Some(manifest) => self.damage(sh, &tree, manifest).await?,
+                None => Some("it has no manifest".to_owned()),
+            };
+            let (Some(manifest), None) = (manifest, &damage) else {
+                return Err(edited(&tree, &damage.unwrap_or_default()));
+            };
+            self.point(sh, &tree).await?;
+            return self.receipt(&manifest);
         }
-        self.receipt(&paths, &manifest)
+        let partial = format!("{tree}.partial");
+        self.unpack(sh, &partial).await?;
+        let manifest = self.complete(sh, &partial).await?;
+        let text = serde_json::to_vec(&manifest)
+            .map_err(|error| Failure::dirty(format!("the manifest cannot be written: {error}")))?;
+        let file = format!("{tree}.manifest.json");
+        sh.write(&file, &text, &Meta::user(0o644)).await?;
+        // Content first, then the name: after a power cut there is no half release under it.
+        sh.ok(&Cmd::new(["sync", "-f", "--", &partial]).timeout_ms(CHECK_MS))
+            .await?;
+        sh.ok(&Cmd::new(["mv", "-T", "--", &partial, &tree]))
+            .await?;
+        self.point(sh, &tree).await?;
+        self.receipt(&manifest)
     }
 
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
         settle_forward(sh, JOB, Settle::Kill).await?;
-        let paths = self.paths()?;
-        match &image.pointer {
-            Some(tree) => self.point(sh, tree).await?,
-            None => drop(sh.remove(&self.pointer, false).await?),
+        let tree = self.tree()?;
+        let pointed = self.pointed(sh).await?;
+        let former = image.pointer.as_deref().map(str::trim);
+        // Somebody else's pointer, set since, stays.
+        if pointed.is_none() || pointed.as_deref() == Some(&tree) || pointed.as_deref() == former {
+            match &image.pointer {
+                Some(old) => {
+                    sh.write(&self.pointer, old.as_bytes(), &Meta::user(0o644))
+                        .await?;
+                }
+                None => drop(sh.remove(&self.pointer, false).await?),
+            }
         }
         if image.tree {
-            return wipe(sh, &[&paths.partial]).await;
+            return Ok(());
         }
-        wipe(sh, &[&paths.partial, &paths.tree]).await?;
-        sh.remove(&paths.manifest, false).await.map(drop)
+        let partial = format!("{tree}.partial");
+        let remove = Cmd::new(["rm", "-rf", "--", &partial]).timeout_ms(CHECK_MS);
+        sh.ok(&remove).await?;
+        if exists(sh, &tree).await? {
+            // Renamed first, so that an interrupted removal is never taken for a release.
+            sh.ok(&Cmd::new(["mv", "-T", "--", &tree, &partial]))
+                .await?;
+            sh.ok(&remove).await?;
+        }
+        if !image.manifest {
+            sh.remove(&format!("{tree}.manifest.json"), false).await?;
+        }
+        Ok(())
     }
+}
+
+fn drifted(found: &str, wanted: &str) -> Probe {
+    Probe::Drifted {
+        diff: format!("- release {found}\n+ release {wanted}"),
+    }
+}
+
+fn edited(tree: &str, what: &str) -> Failure {
+    Failure::clean(format!("the release in {tree} is not as it was unpacked: {what}"))
+        .ask()
+        .hint(format!(
+            "releases are never edited; your own values belong into values.d/ and group_vars. Keep what you need, then mv {tree} {tree}.edited and decide `retry`"
+        ))
+        .code("release.edited")
 }

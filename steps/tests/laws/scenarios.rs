@@ -288,6 +288,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
     all.extend(networks().await);
     all.extend(files().await);
+    all.extend(super::artifact::scenarios().await);
     all.extend(crate::certs::world::scenarios().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::charts::all().await);
@@ -295,7 +296,6 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(super::cluster::scenarios().await);
     all.extend(super::plays::scenarios().await);
     all.extend(vms().await);
-    all.extend(super::release::all().await);
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
     all.extend(super::tools::scenarios().await);

@@ -1,16 +1,21 @@
-//! `find DIR [-type T] [-maxdepth N] -printf FORMAT`: what is below a directory.
+//! `find DIR -type f -printf FORMAT`: the files below a directory.
 
 use super::super::files::{self, NO_ENTRY};
 use super::super::state::Draft;
-use super::{Call, Reply, option, options};
+use super::{Call, Reply};
 
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
-    let (flags, dirs) = options(&call.args, &["-mindepth", "-maxdepth", "-type", "-printf"]);
-    let (Some(dir), Some(format)) = (dirs.first(), option(&flags, &["-printf"])) else {
-        return call.complain(1, "only `find DIR … -printf FORMAT` is simulated");
+    let (dir, kind, format) = match call.args.as_slice() {
+        [dir, "-type", kind, "-printf", format] => (*dir, Some(*kind), *format),
+        [dir, "!", "-type", "d", "-printf", format] => (*dir, Some("f"), *format),
+        [dir, "-printf", format] => (*dir, None, *format),
+        _ => {
+            return call.complain(
+                1,
+                "only `find DIR [[!] -type T] -printf FORMAT` is simulated",
+            );
+        }
     };
-    let kind = option(&flags, &["-type"]);
-    let depth_max = option(&flags, &["-maxdepth"]).and_then(|text| text.parse::<usize>().ok());
     let full = call.path(draft, dir);
     if files::at(draft, &full).is_none() {
         return call.complain(1, &format!("‘{dir}’: {NO_ENTRY}"));
@@ -24,20 +29,14 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         if kind.is_some_and(|kind| kind != letter) {
             continue;
         }
-        let below = path
-            .strip_prefix(&full)
-            .unwrap_or_default()
-            .trim_start_matches('/');
-        if depth_max.is_some_and(|max| below.split('/').count() > max) {
-            continue;
-        }
+        let below = path.strip_prefix(&full).unwrap_or_default();
         let bytes = if file.dir { 4_096 } else { file.data.len() };
         let line = format
             .replace("%y", letter)
             .replace("%s", &bytes.to_string())
-            .replace("%P", below)
-            .replace("%f", below.rsplit('/').next().unwrap_or_default())
+            .replace("%P", below.trim_start_matches('/'))
             .replace("%p", &path)
+            .replace("\\t", "\t")
             .replace("\\n", "\n");
         text.push_str(&line);
     }
