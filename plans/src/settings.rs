@@ -332,8 +332,8 @@ pub struct MachineSettings {
     pub host_key: Option<String>,
 }
 
-/// The oldest release whose staging values fit this installation, and the default.
-pub const ARTIFACT_HASH: &str = "f1f624256bdab0f9f76158c7f45e0618ee641237";
+/// The release that is installed unless another one is asked for: 5.32.
+pub const ARTIFACT_HASH: &str = "5b01f250e128db689715558bad6b5e532cf4a7a0";
 
 /// Where artifacts are published, before and after the hash.
 const ARTIFACT_URL: (&str, &str) = (

@@ -332,8 +332,8 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "vms.machines.*.host_key",
     },
     Key {
-        path: "artifact.hash", kind: Kind::Text, default: None, sample: "f1f624256bdab0f9f76158c7f45e0618ee641237",
-        about: "hash of the release; without it and source, f1f624256bdab0f9f76158c7f45e0618ee641237 (5.23)",
+        path: "artifact.hash", kind: Kind::Text, default: None, sample: "5b01f250e128db689715558bad6b5e532cf4a7a0",
+        about: "hash of the release; without it and source, 5b01f250e128db689715558bad6b5e532cf4a7a0 (5.32)",
         setting: "artifact.hash",
     },
     Key {

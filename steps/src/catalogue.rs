@@ -77,6 +77,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::nft_hairpin_removed::NftHairpinRemoved>(),
     entry::<kinds::nft_hairpin::NftHairpin>(),
     entry::<kinds::nft_traffic::NftTraffic>(),
+    entry::<kinds::postgresql_secrets::PostgresqlSecrets>(),
     entry::<kinds::preflight::apt_lock::PreflightApt>(),
     entry::<kinds::preflight::artifact_url::PreflightArtifactUrl>(),
     entry::<kinds::preflight::clock::PreflightClock>(),

@@ -51,10 +51,10 @@ pub struct PostgresqlSecrets {
     pub rotated_from: Option<Input<String>>,
 }
 
-/// Which secrets were there.
+/// Which secrets were there, with a digest of the password of each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Image {
-    existed: Vec<String>,
+    existed: Vec<(String, String)>,
 }
 
 /// How one secret stands.
@@ -168,6 +168,10 @@ fn password(items: &[Value], secret: &str) -> Option<Zeroizing<Vec<u8>>> {
     Some(Zeroizing::new(STANDARD.decode(encoded).unwrap_or_default()))
 }
 
+fn digest(password: &[u8]) -> String {
+    blake3::hash(password).to_hex().to_string()
+}
+
 fn silent(answer: Option<&Output>) -> Failure {
     let why = answer.map_or_else(
         || "kubectl is not installed".to_owned(),
@@ -246,11 +250,12 @@ impl Act for PostgresqlSecrets {
 
     async fn capture(&self, sh: Shell<'_>) -> Result<Image, Failure> {
         let items = items(&self.live(sh).await??);
-        let existed = SECRETS
-            .iter()
-            .filter(|(secret, ..)| password(&items, secret).is_some());
+        let existed = SECRETS.iter().filter_map(|(secret, ..)| {
+            let found = password(&items, secret)?;
+            Some(((*secret).to_owned(), digest(&found)))
+        });
         Ok(Image {
-            existed: existed.map(|(secret, ..)| (*secret).to_owned()).collect(),
+            existed: existed.collect(),
         })
     }
 
@@ -281,19 +286,25 @@ impl Act for PostgresqlSecrets {
             Err(_) => return Ok(()),
         };
         let items = items(&live);
-        let kept = |secret: &str| image.existed.iter().any(|name| name == secret);
+        let kept = |secret: &str| {
+            let mut known = image.existed.iter();
+            known.find_map(|(name, digest)| (name == secret).then_some(digest.as_str()))
+        };
         if let Some(before) = &self.rotated_from {
             let set = self.set_at(sh, before).await?;
             let wanted = SECRETS.map(|(secret, _, _, name)| {
-                let found = password(&items, secret);
-                kept(secret)
-                    && found.is_some_and(|found| found.as_slice() != set.get(name).as_bytes())
+                let old = set.get(name).as_bytes();
+                let replaced =
+                    password(&items, secret).is_some_and(|found| found.as_slice() != old);
+                replaced && kept(secret) == Some(digest(old).as_str())
             });
             self.write(sh, &set, &wanted).await?;
         }
         let mut args = vec!["delete", "secrets"];
         let ours = SECRETS.iter().map(|(secret, ..)| *secret);
-        args.extend(ours.filter(|secret| !kept(secret) && password(&items, secret).is_some()));
+        args.extend(
+            ours.filter(|secret| kept(secret).is_none() && password(&items, secret).is_some()),
+        );
         if args.len() == 2 {
             return Ok(());
         }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::{Input, Kind};
+use wiab_steps::kinds::postgresql_secrets::PostgresqlSecrets;
 use wiab_steps::kinds::secrets_rendered::SecretsRendered;
 use wiab_steps::kinds::secrets_rotated::SecretsRotated;
 use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
@@ -13,6 +14,7 @@ use wiab_steps::secrets::{
     Cluster, Form, Found, Kubectl, Name, SealedSet, SeededEntropy, generate,
 };
 
+use super::charts;
 use super::scenarios::{Scenario, deploy, dirs};
 use super::world::World;
 
@@ -147,6 +149,48 @@ fn scenario<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenari
     }
 }
 
+/// PostgreSQL's passwords in a cluster that holds one of them already, or one from before a rotation.
+fn passwords() -> Vec<Scenario> {
+    let with_wire = |seed: &str, password: &str| {
+        let mut found = Found::default();
+        found
+            .offer(Name::PostgresqlWire, password, "the cluster")
+            .unwrap();
+        generate(&mut SeededEntropy::new(seed), found, "2025-01-01").unwrap()
+    };
+    let old = with_wire("passwords", charts::PASSWORD);
+    let path = |name: &str| Input::Value(deploy(name));
+    let machine =
+        charts::cluster().with_file(&deploy("secrets.toml"), &old.encode(), 0o600, "demo:demo");
+    let kept = machine
+        .clone()
+        .with_file(
+            &deploy("secrets.before-x.toml"),
+            &old.encode(),
+            0o600,
+            "demo:demo",
+        )
+        .with_file(
+            &deploy("secrets.toml"),
+            &with_wire("passwords", "another-password-of-postgresql").encode(),
+            0o600,
+            "demo:demo",
+        );
+    let handed = |rotated_from| PostgresqlSecrets {
+        kubectl: Kubectl::Toolbox(charts::toolbox()),
+        sealed: path("secrets.toml"),
+        rotated_from,
+    };
+    vec![
+        scenario("passwords for the cluster", &machine, &handed(None)),
+        scenario(
+            "rotated passwords for the cluster",
+            &kept,
+            &handed(Some(path("secrets.before-x.toml"))),
+        ),
+    ]
+}
+
 fn rotated() -> SecretsRotated {
     SecretsRotated {
         sealed: deploy("secrets.toml"),
@@ -218,7 +262,8 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
     let mixed = with_set(older(&set, 0o644, "demo:demo").await, 0o600)
         .without_file(&coturn_file())
         .with_file(&ansible_file(), &older_text(&old).await, 0o644, "root:root");
-    vec![
+    let mut all = passwords();
+    all.extend([
         scenario("secrets of a new installation", &fresh, &sealed("false")),
         scenario(
             "secrets of an older installation",
@@ -235,7 +280,8 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
         scenario("secret files over older ones", &replaced, &rendered()),
         scenario("secret files that root has left", &roots, &rendered()),
         scenario("secret files, each in another state", &mixed, &rendered()),
-    ]
+    ]);
+    all
 }
 
 async fn older_text(set: &SealedSet) -> String {

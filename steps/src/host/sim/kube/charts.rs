@@ -130,9 +130,9 @@ const FAKE_AWS: &[Part] = &[
     part("fake-aws-sqs", ONE, "quay.io/wire/fake-sqs", 25_000),
 ];
 
-const SMTP: &[Part] = &[part("smtp", ONE, "quay.io/wire/namshi-smtp", 15_000)];
+const SMTP: &[Part] = &[part("smtp", ONE, "docker.io/egos-tech/smtp", 15_000)];
 
-const DEMO_SMTP: &[Part] = &[part("demo-smtp", ONE, "quay.io/wire/namshi-smtp", 15_000)];
+const DEMO_SMTP: &[Part] = &[part("demo-smtp", ONE, "docker.io/egos-tech/smtp", 15_000)];
 
 const DATABASES_EPHEMERAL: &[Part] = &[part(
     "databases-ephemeral-redis-ephemeral",
