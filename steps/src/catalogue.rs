@@ -67,6 +67,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::nft_egress::NftEgress>(),
     entry::<kinds::nft_hairpin_removed::NftHairpinRemoved>(),
     entry::<kinds::nft_hairpin::NftHairpin>(),
+    entry::<kinds::nft_health::NftHealth>(),
     entry::<kinds::nft_traffic::NftTraffic>(),
     entry::<kinds::preflight::apt_lock::PreflightApt>(),
     entry::<kinds::preflight::artifact_url::PreflightArtifactUrl>(),
@@ -86,6 +87,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::ssh_known_hosts::SshKnownHosts>(),
     entry::<kinds::sysctl::Sysctl>(),
     entry::<kinds::tool_image::ToolImage>(),
+    entry::<kinds::traffic_verified::TrafficVerified>(),
     entry::<kinds::vm_ready::VmReady>(),
 ];
 

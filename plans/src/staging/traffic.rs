@@ -6,6 +6,7 @@ use wiab_steps::kinds::inventory::Inventory;
 use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
+use wiab_steps::kinds::nft_health::NftHealth;
 use wiab_steps::kinds::nft_traffic::NftTraffic;
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 
@@ -31,6 +32,9 @@ impl Staging<'_> {
             &after(packages, &[&ground.network, inventory]),
             &check,
         );
+        let health = NftHealth {
+            traffic: traffic.clone(),
+        };
         let firewall = NftTraffic {
             wan: check.output(&NftCheck::WAN),
             traffic,
@@ -40,7 +44,9 @@ impl Staging<'_> {
             bridge: self.settings.network.bridge.clone(),
         };
         self.plan.add("fw.docker-user", &[&check], &docker);
-        Some(self.plan.add("fw.apply", &[], &firewall))
+        let firewall = self.plan.add("fw.apply", &[], &firewall);
+        self.plan.add("fw.health", &[&firewall], &health);
+        Some(firewall)
     }
 
     pub(super) fn hairpin(&mut self, ground: &Ground) {

@@ -3,3 +3,4 @@
 mod charts;
 mod preflight;
 mod tools;
+mod traffic;

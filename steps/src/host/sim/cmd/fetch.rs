@@ -7,7 +7,7 @@ use super::super::state::Draft;
 use super::super::surroundings::Surroundings;
 use super::copy::half_of;
 use super::coreutils::digest_of;
-use super::{Call, Reply, option, options, spread};
+use super::{Call, Reply, ingress, option, options, spread};
 
 /// What the line carries in a millisecond.
 const BYTES_PER_MS: u64 = 60_000;
@@ -79,6 +79,7 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         "-H",
         "-A",
         "--speed-limit",
+        "--noproxy",
         "--speed-time",
         "-w",
     ];
@@ -101,6 +102,9 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         return Reply::fail(2, "curl: no URL specified!\n");
     };
     let host = url.split('/').nth(2).unwrap_or_default();
+    if let Some(reply) = ingress::asked(draft, url) {
+        return reply;
+    }
     if host.ends_with(".invalid") || host.is_empty() {
         let text = format!("curl: (6) Could not resolve host: {host}\n");
         return Reply::fail(6, text).took(50);
@@ -142,6 +146,9 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let bytes = file.data.bytes(1 << 20).unwrap_or_default();
         return Reply::bytes(bytes).took(80);
     };
+    if path == "/dev/null" {
+        return Reply::ok("").took(80);
+    }
     save(draft, call, path, file, letter('C'), bytes_per_ms)
 }
 

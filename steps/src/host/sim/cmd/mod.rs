@@ -23,6 +23,7 @@ mod guest_units;
 mod helm;
 mod helm_query;
 mod image;
+mod ingress;
 mod iptables;
 mod kernel;
 mod kubectl;
@@ -200,6 +201,7 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "gzip" => fetch::gzip,
         "sh" | "bash" => sh::run,
         "tar" => tar::run,
+        "/usr/local/sbin/wiab-ingress" => ingress::run,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
