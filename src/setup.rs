@@ -93,6 +93,7 @@ fn settings(config: &Config) -> Result<Settings, Problem> {
         serde_json::from_value(Value::Object(document)).map_err(|error| {
             Problem::from_error(Code::BadConfig, "the configuration does not fit", &error)
         })?;
+    settings.overlays.clone_from(&config.overlays);
     settings.steps = config.steps.iter().map(site_step).collect();
     Ok(settings)
 }

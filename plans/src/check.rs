@@ -7,12 +7,13 @@ use std::net::Ipv4Addr;
 use wiab_engine::id::StepId;
 use wiab_engine::text::nearest;
 
+use crate::existing;
 use crate::ipv4::Net;
 use crate::machines::MACHINES;
-use crate::settings::{CommandLine, Settings, SiteStep};
+use crate::settings::{CommandLine, Provider, Settings, SiteStep};
 
 /// Longest name of a network interface.
-const INTERFACE_BYTES_MAX: usize = 15;
+pub(crate) const INTERFACE_BYTES_MAX: usize = 15;
 
 /// One thing that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Problems {
     }
 }
 
-fn word(text: &str, bytes_max: usize, more: &str) -> bool {
+pub(crate) fn word(text: &str, bytes_max: usize, more: &str) -> bool {
     let head = text
         .bytes()
         .next()
@@ -99,8 +100,15 @@ impl Settings {
         self.check_host(&mut problems);
         let net = self.check_network(&mut problems);
         self.check_vms(&mut problems);
-        self.check_addresses(net, &mut problems);
+        match self.vms.provider {
+            Provider::Libvirt => {
+                self.check_machines(&mut problems);
+                self.check_addresses(net, &mut problems);
+            }
+            Provider::Existing => existing::check(self, &mut problems),
+        }
         self.check_image(&mut problems);
+        self.check_charts(&mut problems);
         self.check_traffic(&mut problems);
         for (index, step) in self.steps.iter().enumerate() {
             check_step(index, step, &mut problems);
@@ -237,6 +245,10 @@ impl Settings {
             &vms.shutdown_timeout_s.to_string(),
             "use 1 to 3600 seconds",
         );
+    }
+
+    fn check_machines(&self, problems: &mut Problems) {
+        let vms = &self.vms;
         let known = || MACHINES.iter().map(|row| row.name);
         let names = vms
             .only
@@ -257,6 +269,9 @@ impl Settings {
                     known().collect::<Vec<_>>().join(", ")
                 ),
             );
+        }
+        for (name, own) in &vms.machines {
+            existing::unfit(name, own, Provider::Libvirt, problems);
         }
         for machine in self.machines() {
             let key = |name: &str| format!("vms.machines.{}.{name}", machine.name);
@@ -288,9 +303,9 @@ impl Settings {
     }
 
     fn check_addresses(&self, net: Option<Net>, problems: &mut Problems) {
-        let mut ips: BTreeMap<String, &str> =
-            BTreeMap::from([(self.network.address.clone(), "the host")]);
-        let mut macs: BTreeMap<String, &str> = BTreeMap::new();
+        let host = "the host".to_owned();
+        let mut ips = BTreeMap::from([(self.network.address.clone(), host)]);
+        let mut macs: BTreeMap<String, String> = BTreeMap::new();
         for machine in self.machines() {
             let key = |name: &str| format!("vms.machines.{}.{name}", machine.name);
             let address: Option<Ipv4Addr> = machine.ip.parse().ok();
@@ -302,14 +317,14 @@ impl Settings {
                 &machine.ip,
                 &format!("use an address in {cidr}"),
             );
-            if let Some(other) = ips.insert(machine.ip.clone(), machine.name) {
+            if let Some(other) = ips.insert(machine.ip.clone(), machine.name.clone()) {
                 problems.add(
                     key("ip"),
                     format!("{other} has this address, too"),
                     "use another address",
                 );
             }
-            if let Some(other) = macs.insert(machine.mac.clone(), machine.name) {
+            if let Some(other) = macs.insert(machine.mac.clone(), machine.name.clone()) {
                 problems.add(
                     key("mac"),
                     format!("{other} has this MAC address, too"),

@@ -1,6 +1,8 @@
 //! The WIAB staging plan as data: which steps, in which order, with which inputs.
 
+mod chart_check;
 mod check;
+mod existing;
 mod identity;
 mod ipv4;
 mod machines;
@@ -12,11 +14,14 @@ mod traffic;
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings, MachineSettings,
-    NetworkSettings, PlanName, PreflightSettings, REHEARSAL, Rotation, Settings, SiteStep,
-    VmSettings,
+    ChartSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings,
+    KubernetesSettings, MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider,
+    REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
 };
+pub use wiab_steps::kinds::images_seeded::Acmesolver;
 pub use wiab_steps::kinds::libvirt_domain::VirtType;
 
-pub use staging::{NAMES, PACKAGES, PREFLIGHT, StagingError, vm_env, wiab_staging};
+pub use staging::{
+    ChartNeeds, Charts, NAMES, PACKAGES, PREFLIGHT, StagingError, charts, vm_env, wiab_staging,
+};
 pub use traffic::TrafficSettings;

@@ -1,9 +1,13 @@
 //! The seven VMs: their usual sizes, addresses and MACs, and what the settings make of them.
 
-use crate::settings::{MachineSettings, Settings};
+use serde::{Deserialize, Serialize};
+
+use crate::existing;
+use crate::settings::{MachineSettings, Provider, Settings};
 
 /// What a VM is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Serves packages and images.
     Asset,
@@ -30,12 +34,17 @@ pub struct Row {
     pub host: u8,
 }
 
-const fn row(name: &'static str, role: Role, host: u8) -> Row {
-    let (vcpus, memory_mib, disk_gib) = match role {
+/// Processors, memory in MiB and disk in GiB.
+pub(crate) const fn sizes(role: Role) -> (u32, u64, u64) {
+    match role {
         Role::Asset => (2, 4_096, 100),
         Role::Kube => (5, 9_216, 150),
         Role::Data => (4, 8_192, 100),
-    };
+    }
+}
+
+const fn row(name: &'static str, role: Role, host: u8) -> Row {
+    let (vcpus, memory_mib, disk_gib) = sizes(role);
     Row {
         name,
         role,
@@ -62,11 +71,11 @@ const MEMORY_MIB_MIN: u64 = 128;
 /// Least disk of a scaled VM, in GiB: the base image must fit.
 const DISK_GIB_MIN: u64 = 4;
 
-/// A VM as it will be built.
+/// A VM as it will be built, or as it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// Name.
-    pub name: &'static str,
+    pub name: String,
     /// What it is for.
     pub role: Role,
     /// Virtual processors.
@@ -77,7 +86,7 @@ pub struct Machine {
     pub disk_gib: u64,
     /// IPv4 address.
     pub ip: String,
-    /// MAC address, lower case.
+    /// MAC address, lower case; empty for a VM that is given.
     pub mac: String,
 }
 
@@ -92,7 +101,7 @@ fn machine(settings: &Settings, row: &Row) -> Machine {
     let scale = settings.vms.scale;
     let scaled = |amount: u64| amount.saturating_mul(u64::from(scale)).div_ceil(100);
     Machine {
-        name: row.name,
+        name: row.name.to_owned(),
         role: row.role,
         vcpus: own
             .vcpus
@@ -115,8 +124,11 @@ fn machine(settings: &Settings, row: &Row) -> Machine {
 }
 
 impl Settings {
-    /// The VMs that will be built, in the order of the table.
+    /// The VMs, in the order of the table: packages and images, Kubernetes, data.
     pub fn machines(&self) -> Vec<Machine> {
+        if self.vms.provider == Provider::Existing {
+            return existing::machines(self);
+        }
         let only = &self.vms.only;
         MACHINES
             .iter()
@@ -152,7 +164,7 @@ mod tests {
         };
         settings.vms.machines.insert("kubenode1".to_owned(), own);
         let machines = settings.machines();
-        let names: Vec<&str> = machines.iter().map(|m| m.name).collect();
+        let names: Vec<&str> = machines.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(names, ["assethost", "kubenode1"]);
         assert_eq!((machines[0].vcpus, machines[0].memory_mib), (1, 492));
         assert_eq!((machines[1].memory_mib, machines[1].disk_gib), (777, 18));

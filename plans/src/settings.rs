@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wiab_steps::kinds::images_seeded::Acmesolver;
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
+use crate::machines::Role;
 use crate::traffic::TrafficSettings;
 
 /// What has no default on a real machine, and what it is on the simulated one.
@@ -42,8 +44,14 @@ pub struct Settings {
     pub vms: VmSettings,
     /// The base image.
     pub image: ImageSettings,
+    /// The charts.
+    pub charts: ChartSettings,
     /// The hairpin rule.
     pub hairpin: Hairpin,
+    /// The Kubernetes nodes.
+    pub kubernetes: KubernetesSettings,
+    /// Texts of the operator's `values.d/NAME.yaml`, by name.
+    pub overlays: BTreeMap<String, String>,
     /// The firewall.
     pub traffic: TrafficSettings,
     /// A rotation of secrets, which brings its steps into the plan. Not a setting of the file: a command asks for it.
@@ -68,7 +76,10 @@ impl Default for Settings {
             network: NetworkSettings::default(),
             vms: VmSettings::default(),
             image: ImageSettings::default(),
+            charts: ChartSettings::default(),
             hairpin: Hairpin::default(),
+            kubernetes: KubernetesSettings::default(),
+            overlays: BTreeMap::new(),
             traffic: TrafficSettings::default(),
             rotation: None,
             steps: Vec::new(),
@@ -236,6 +247,8 @@ impl Default for NetworkSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VmSettings {
+    /// Where they come from.
+    pub provider: Provider,
     /// Percentage of the usual processors, memory and disks: 1 to 100.
     pub scale: u32,
     /// Only these VMs; empty means all seven.
@@ -257,6 +270,7 @@ pub struct VmSettings {
 impl Default for VmSettings {
     fn default() -> Self {
         Self {
+            provider: Provider::Libvirt,
             scale: 100,
             only: Vec::new(),
             virt_type: VirtType::Kvm,
@@ -269,7 +283,18 @@ impl Default for VmSettings {
     }
 }
 
-/// `[vms.machines.NAME]`: what differs from the table; not scaled.
+/// Where the VMs come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// wiab makes them with libvirt.
+    #[default]
+    Libvirt,
+    /// They are there, on somebody's hypervisor: checked, never made, changed or removed.
+    Existing,
+}
+
+/// `[vms.machines.NAME]`: what differs from the table; not scaled. With [`Provider::Existing`] this is the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MachineSettings {
@@ -283,6 +308,17 @@ pub struct MachineSettings {
     pub ip: Option<String>,
     /// MAC address.
     pub mac: Option<String>,
+    /// What an existing VM is for; known for the usual names.
+    pub role: Option<Role>,
+    /// Whom to log in to an existing VM as; the installation's user without it.
+    pub user: Option<String>,
+    /// Port of ssh of an existing VM.
+    pub port: Option<u16>,
+    /// Network interface of an existing VM's services; that of its address without it.
+    pub interface: Option<String>,
+    /// Host key of an existing VM, a line `ssh-ed25519 …` or its fingerprint `SHA256:…`; without it, the one of the first
+    /// connection is trusted.
+    pub host_key: Option<String>,
 }
 
 /// `[image]`: the base image.
@@ -301,6 +337,40 @@ impl Default for ImageSettings {
             source: "https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"
                 .to_owned(),
             sha256: None,
+        }
+    }
+}
+
+/// `[charts]`: what is installed into the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChartSettings {
+    /// Charts that are left out.
+    pub skip: Vec<String>,
+    /// The chart that sends mail: `smtp` relays it, `demo-smtp` is for trying.
+    pub smtp: String,
+    /// The node of the calling services, to which the host forwards calls; empty for an installation without calls.
+    pub calling_node: String,
+    /// Whether smallstep-accomp is installed; later releases do not have it.
+    pub smallstep_accomp: bool,
+    /// Whether certificates come from the authority's test service, which browsers do not trust.
+    pub acme_test: bool,
+    /// How long the pods of a chart may take, in seconds.
+    pub timeout_s: u64,
+    /// The operator's values by chart: texts of `values.d/<chart>.yaml`. Not for secrets.
+    pub overlays: BTreeMap<String, String>,
+}
+
+impl Default for ChartSettings {
+    fn default() -> Self {
+        Self {
+            skip: Vec::new(),
+            smtp: "smtp".to_owned(),
+            calling_node: "kubenode3".to_owned(),
+            smallstep_accomp: false,
+            acme_test: false,
+            timeout_s: 900,
+            overlays: BTreeMap::new(),
         }
     }
 }
@@ -324,6 +394,14 @@ pub enum HairpinPolicy {
     Remove,
     /// Nothing is looked at.
     Off,
+}
+
+/// `[kubernetes]`: the Kubernetes nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KubernetesSettings {
+    /// Whether a release without the image that answers the certificate authority's challenges will do.
+    pub acmesolver: Acmesolver,
 }
 
 /// `[[step]]`: a command of this site.

@@ -65,7 +65,7 @@ impl Settings {
         let mut nodes = self.machines();
         nodes.retain(|machine| machine.role == Role::Kube);
         match &self.traffic.calling_node {
-            Some(name) => nodes.into_iter().find(|machine| machine.name == name),
+            Some(name) => nodes.into_iter().find(|machine| machine.name == *name),
             None => nodes.pop(),
         }
     }

@@ -1,6 +1,9 @@
 //! Tests of the plan.
 
 #[cfg(test)]
+#[path = "cases/charts.rs"]
+mod charts;
+#[cfg(test)]
 #[path = "cases/killpoints.rs"]
 mod killpoints;
 #[cfg(test)]

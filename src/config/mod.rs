@@ -3,6 +3,7 @@
 pub(crate) mod diag;
 pub(crate) mod env;
 pub(crate) mod file;
+pub(crate) mod overlays;
 pub(crate) mod schema;
 pub(crate) mod steps;
 pub(crate) mod value;
@@ -80,6 +81,8 @@ pub(crate) struct Config {
     values: BTreeMap<String, (Value, Origin)>,
     /// Site-specific steps.
     pub(crate) steps: Vec<RawStep>,
+    /// The operator's values, by name.
+    pub(crate) overlays: BTreeMap<String, String>,
     /// The file that holds the steps.
     pub(crate) source: Source,
     /// Remarks that are no errors.
@@ -111,6 +114,7 @@ impl Config {
             .clone()
             .unwrap_or_else(|| PathBuf::from("wiab.toml"));
         let found = config.layer(&project, true)?;
+        config.overlays = overlays::beside(&project)?;
         config.variables(env)?;
         config.flags(&asked.flags)?;
         if !found {

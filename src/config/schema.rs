@@ -242,6 +242,11 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "network.domain",
     },
     Key {
+        path: "vms.provider", kind: Kind::Choice(&["libvirt", "existing"]), default: Some("libvirt"), sample: "existing",
+        about: "whether wiab makes the VMs, or takes those of your own hypervisor, each described in [vms.machines.NAME]",
+        setting: "vms.provider",
+    },
+    Key {
         path: "vms.scale", kind: Kind::Integer(1, 100), default: Some("100"), sample: "25",
         about: "percentage of the usual processors, memory and disks",
         setting: "vms.scale",
@@ -302,6 +307,31 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "vms.machines.*.mac",
     },
     Key {
+        path: "vms.machines.*.role", kind: Kind::Choice(&["asset", "kube", "data"]), default: None, sample: "data",
+        about: "what an existing VM is for; needed unless its name is assethost, kubenodeN or datanodeN",
+        setting: "vms.machines.*.role",
+    },
+    Key {
+        path: "vms.machines.*.user", kind: Kind::Text, default: None, sample: "ubuntu",
+        about: "the user to log in to an existing VM as; without it, `user`",
+        setting: "vms.machines.*.user",
+    },
+    Key {
+        path: "vms.machines.*.port", kind: Kind::Integer(1, 65_535), default: None, sample: "2222",
+        about: "port of ssh on an existing VM; without it, 22",
+        setting: "vms.machines.*.port",
+    },
+    Key {
+        path: "vms.machines.*.interface", kind: Kind::Text, default: None, sample: "enp1s0",
+        about: "network interface of an existing VM's services; without it, the one with its address",
+        setting: "vms.machines.*.interface",
+    },
+    Key {
+        path: "vms.machines.*.host_key", kind: Kind::Text, default: None, sample: "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        about: "host key of an existing VM, `ssh-ed25519 …` or its fingerprint; without it, that of the first connection is kept",
+        setting: "vms.machines.*.host_key",
+    },
+    Key {
         path: "image.source", kind: Kind::Text, default: Some("https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"), sample: "/srv/images/jammy.img",
         about: "the base image: an absolute path on the host, or an https:// URL",
         setting: "image.source",
@@ -315,6 +345,11 @@ pub(crate) const KEYS: &[Key] = &[
         path: "hairpin.policy", kind: Kind::Choice(&["add", "remove", "off"]), default: Some("add"), sample: "add",
         about: "source NAT for VMs that call the public address: add the rule, remove every such rule, or do not look",
         setting: "hairpin.policy",
+    },
+    Key {
+        path: "kubernetes.acmesolver", kind: Kind::Choice(&["tell", "require"]), default: Some("tell"), sample: "require",
+        about: "a release without the image that answers the certificate authority: say so, for nodes that reach its registry, or refuse it",
+        setting: "kubernetes.acmesolver",
     },
     Key {
         path: "traffic.enabled", kind: Kind::Bool, default: Some("true"), sample: "true",

@@ -1,6 +1,7 @@
 //! The step kinds of wiab, and the hosts they act on.
 
 pub mod catalogue;
+pub mod certs;
 pub mod host;
 pub mod kind;
 pub mod kinds;

@@ -11,6 +11,7 @@
     reason = "a procedure and its answers, in order"
 )]
 
+mod certs;
 mod failures;
 mod hosts;
 mod laws;

@@ -30,6 +30,8 @@ const HOSTS: &[&str] = &[
     "archive.ubuntu.com",
     "cloud-images.ubuntu.com",
     "s3-eu-west-1.amazonaws.com",
+    // The certificate authority, whose server the simulated one stands for.
+    "letsencrypt.org",
 ];
 
 #[test]

@@ -8,10 +8,13 @@ use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
 use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
 use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
+use wiab_steps::kinds::service_off::ServiceOff;
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 use wiab_steps::secrets::Form;
 
-use super::{PACKAGES, Staging, after, ancestors};
+use crate::settings::Provider;
+
+use super::{HYPERVISOR, PACKAGES, Staging, after, ancestors};
 
 impl Staging<'_> {
     /// Every network that libvirt starts, its own `default` on installation included, turns forwarding on: what it was
@@ -31,8 +34,11 @@ impl Staging<'_> {
 
     pub(super) fn packages(&mut self, forward: &Handle<Sysctl>) -> Option<Handle<AptPackages>> {
         let host = &self.settings.host;
+        let existing = self.settings.vms.provider == Provider::Existing;
         let packages = host.install_packages.then(|| {
-            let mut names: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
+            let needed = |name: &&str| !existing || !HYPERVISOR.contains(name);
+            let names = PACKAGES.iter().filter(|name| needed(name));
+            let mut names: Vec<String> = names.map(|name| (*name).to_owned()).collect();
             names.extend(host.extra_packages.iter().cloned());
             names.sort();
             names.dedup();
@@ -44,10 +50,18 @@ impl Staging<'_> {
             self.names_again(&packages);
             packages
         });
-        if !host.groups.is_empty() {
+        // Without the packages of a hypervisor its groups do not exist.
+        let missing = |group: &&String| existing && ["kvm", "libvirt"].contains(&group.as_str());
+        let groups: Vec<String> = host
+            .groups
+            .iter()
+            .filter(|group| !missing(group))
+            .cloned()
+            .collect();
+        if !groups.is_empty() {
             let groups = HostGroups {
                 user: self.settings.user.clone(),
-                groups: host.groups.clone(),
+                groups,
             };
             self.plan
                 .add("host.groups", &after(packages.as_ref(), &[]), &groups);
@@ -64,16 +78,20 @@ impl Staging<'_> {
             ("/ansible/inventory/offline", 0o755),
             ("/.wiab", 0o700),
             ("/ssh", 0o700),
-            ("/ssh/host", 0o700),
-            ("/nocloud", 0o700),
         ] {
             let path = format!("{}{path}", self.deploy);
             dirs.push(Dir { path, mode });
         }
-        for machine in &self.machines {
-            let path = self.in_deploy(&format!("nocloud/{}", machine.name));
-            dirs.push(Dir { path, mode: 0o700 });
+        let mut made = Vec::new();
+        if self.settings.vms.provider == Provider::Libvirt {
+            made.extend(["ssh/host".to_owned(), "nocloud".to_owned()]);
+            let seeds = self.machines.iter();
+            made.extend(seeds.map(|machine| format!("nocloud/{}", machine.name)));
         }
+        dirs.extend(made.iter().map(|path| Dir {
+            path: self.in_deploy(path),
+            mode: 0o700,
+        }));
         self.plan.add("host.dirs", &[], &Dirs { dirs, root: false })
     }
 
@@ -142,7 +160,15 @@ impl Staging<'_> {
             range_end: network.range_end.clone(),
             reservations: reservations.collect(),
         };
-        let mut after = after(packages, &[forward]);
+        // Only the package's service: libvirt runs a dnsmasq of its own on the bridge.
+        let off = ServiceOff {
+            unit: "dnsmasq".to_owned(),
+            why: "the VMs' network needs port 53".to_owned(),
+        };
+        let off = self
+            .plan
+            .add("host.dnsmasq-off", &after(packages, &[]), &off);
+        let mut after = after(packages, &[forward, &off]);
         after.extend(removed.as_ref().map(|handle| handle as &dyn AsRef<StepId>));
         self.plan.add("net.wirebox", &after, &wirebox)
     }

@@ -1,22 +1,19 @@
-//! What others read about the machines: `/etc/hosts`, the inventory, `.vm-env`.
+//! What others read about the machines: `/etc/hosts`, the inventory, `.vm-env`; and whether it is true.
 
 use wiab_engine::id::StepId;
-use wiab_steps::kind::Handle;
+use wiab_steps::kind::Input;
 use wiab_steps::kinds::file::File;
 use wiab_steps::kinds::file_block::FileBlock;
 use wiab_steps::kinds::inventory::{Inventory, InventoryHost};
-use wiab_steps::kinds::vm_ready::VmReady;
+use wiab_steps::kinds::inventory_checked::InventoryChecked;
+use wiab_steps::kinds::vms_adopted::VmsAdopted;
 
-use crate::machines::Role;
-
-use super::{After, Ground, Staging, vm_env};
+use super::existing::role;
+use super::{After, Anchor, Fleet, Ground, Reached, Staging, vm_env};
 
 impl Staging<'_> {
-    pub(super) fn files(
-        &mut self,
-        ground: &Ground,
-        ready: &[Handle<VmReady>],
-    ) -> Handle<Inventory> {
+    /// Answers the step after which the addresses are known to be right.
+    pub(super) fn files(&mut self, ground: &Ground, reached: &[Reached]) -> Anchor {
         let lines = self
             .machines
             .iter()
@@ -27,26 +24,9 @@ impl Staging<'_> {
             lines: lines.collect(),
         };
         self.plan.add("hosts.block", &[&ground.network], &block);
-        let hosts = |role: Role| -> Vec<InventoryHost> {
-            let all = self.machines.iter().zip(ready);
-            all.filter(|(machine, _)| machine.role == role)
-                .map(|(machine, handle)| InventoryHost {
-                    name: machine.name.to_owned(),
-                    ip: handle.output(&VmReady::IP),
-                    iface: handle.output(&VmReady::IFACE),
-                })
-                .collect()
-        };
-        let inventory = Inventory {
-            path: self.in_deploy("ansible/inventory/offline/inventory.yml"),
-            user: self.settings.user.clone(),
-            key_file: "ssh/id_ed25519".to_owned(),
-            known_hosts: "ssh/known_hosts".to_owned(),
-            assethost: hosts(Role::Asset),
-            kubenodes: hosts(Role::Kube),
-            datanodes: hosts(Role::Data),
-        };
-        let inventory = self.plan.add("inv.write", &[&ground.dirs], &inventory);
+        let inventory = self
+            .tree()
+            .map(|tree| self.inventory(ground, reached, tree));
         let env = File {
             path: self.in_deploy(".vm-env"),
             content: vm_env(&self.machines),
@@ -56,8 +36,67 @@ impl Staging<'_> {
             replace: true,
         };
         let mut after: After<'_> = vec![&ground.dirs];
-        after.extend(ready.iter().map(|handle| handle as &dyn AsRef<StepId>));
-        self.plan.add("inv.vm-env", &after, &env);
-        inventory
+        after.extend(reached.iter().map(|one| &one.step as &dyn AsRef<StepId>));
+        let env = self.plan.add("inv.vm-env", &after, &env);
+        inventory.unwrap_or_else(|| Anchor(env.id().clone()))
+    }
+
+    /// The unpacked release, if the plan unpacks one.
+    fn tree(&self) -> Option<Input<String>> {
+        let unpack = self
+            .plan
+            .steps()
+            .iter()
+            .find(|step| step.id.as_str() == "art.unpack")?;
+        Some(Input::Output {
+            output: (unpack.id.clone(), "path".to_owned()),
+        })
+    }
+
+    fn inventory(&mut self, ground: &Ground, reached: &[Reached], tree: Input<String>) -> Anchor {
+        let path = self.in_deploy("ansible/inventory/offline/inventory.yml");
+        let mut hosts = Vec::new();
+        for (machine, one) in self.machines.iter().zip(reached) {
+            let own = self.own(machine);
+            let Ok(name) = machine.name.parse() else {
+                continue;
+            };
+            hosts.push(InventoryHost {
+                name,
+                role: role(machine.role),
+                ip: one.ip.clone(),
+                iface: one.iface.clone(),
+                user: own.and_then(|own| own.user.clone()),
+                port: own.and_then(|own| own.port),
+            });
+        }
+        let mtu = match &ground.fleet {
+            Fleet::Existing(adopted) => Some(adopted.output(&VmsAdopted::MTU)),
+            Fleet::Made(_) => None,
+        };
+        let inventory = Inventory {
+            path: path.clone(),
+            tree,
+            user: self.settings.user.clone(),
+            key_file: "ssh/id_ed25519".to_owned(),
+            known_hosts: "ssh/known_hosts".to_owned(),
+            hosts,
+            mtu,
+            overlay: self.settings.overlays.get("inventory").cloned(),
+        };
+        let written = self.plan.add("inv.write", &[&ground.dirs], &inventory);
+        let checked = InventoryChecked {
+            inventory: path,
+            names: self
+                .machines
+                .iter()
+                .map(|machine| machine.name.clone())
+                .collect(),
+            login: self.login(),
+        };
+        let checked = self
+            .plan
+            .add("inv.check", &[&written, &ground.key], &checked);
+        Anchor(checked.id().clone())
     }
 }

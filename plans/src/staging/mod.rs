@@ -1,5 +1,12 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
+mod charts;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the steps of the release come first")
+)]
+mod cluster;
+mod existing;
 mod host;
 mod inventory;
 mod preflight;
@@ -8,33 +15,48 @@ mod vms;
 
 use wiab_engine::id::StepId;
 use wiab_engine::plan::Plan;
-use wiab_steps::kind::{BuildError, Handle, PlanBuilder};
+use wiab_steps::kind::{BuildError, Handle, Input, PlanBuilder};
 use wiab_steps::kinds::apt_packages::AptPackages;
 use wiab_steps::kinds::dirs::{Dir, Dirs};
 use wiab_steps::kinds::image_base::ImageBase;
-use wiab_steps::kinds::libvirt_network::LibvirtNetwork;
 use wiab_steps::kinds::ssh_host_keys::SshHostKeys;
 use wiab_steps::kinds::ssh_keypair::SshKeypair;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
+use wiab_steps::kinds::vms_adopted::VmsAdopted;
 
 use crate::check::Problem;
 use crate::machines::Machine;
-use crate::settings::{PlanName, Settings};
+use crate::settings::{PlanName, Provider, Settings};
 use crate::site;
 
+pub use self::charts::{ChartNeeds, Charts, charts};
 pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
 /// is left out on purpose: it would start a second name server on port 53.
-pub const PACKAGES: [&str; 10] = [
+pub const PACKAGES: [&str; 14] = [
+    "bind9-dnsutils",
+    "bind9-host",
     "ca-certificates",
     "cloud-image-utils",
+    "conntrack",
     "curl",
     "dnsmasq-base",
+    "docker.io",
     "libvirt-clients",
     "libvirt-daemon-system",
     "nftables",
     "openssh-client",
+    "qemu-system-x86",
+    "qemu-utils",
+];
+
+/// Those of them that only the making of VMs needs.
+const HYPERVISOR: [&str; 6] = [
+    "cloud-image-utils",
+    "dnsmasq-base",
+    "libvirt-clients",
+    "libvirt-daemon-system",
     "qemu-system-x86",
     "qemu-utils",
 ];
@@ -70,11 +92,14 @@ pub fn wiab_staging(settings: &Settings) -> Result<Plan, StagingError> {
     Ok(plan)
 }
 
-/// The lines of `.vm-env`.
+/// The lines of `.vm-env`. What a shell does not take in a name becomes `_`.
 pub fn vm_env(machines: &[Machine]) -> String {
-    let lines = machines
-        .iter()
-        .map(|machine| ["export ", machine.name, "_ip=", &machine.ip, "\n"].concat());
+    let lines = machines.iter().map(|machine| {
+        let name: String = machine
+            .name
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        format!("export {name}_ip={}\n", machine.ip)
+    });
     lines.collect()
 }
 
@@ -82,12 +107,43 @@ pub fn vm_env(machines: &[Machine]) -> String {
 struct Ground {
     packages: Option<Handle<AptPackages>>,
     dirs: Handle<Dirs>,
-    network: Handle<LibvirtNetwork>,
+    /// After it, the host has its interface towards the VMs.
+    network: Anchor,
     key: Handle<SshKeypair>,
+    fleet: Fleet,
+}
+
+/// Where the VMs come from.
+enum Fleet {
+    /// They are made.
+    Made(Box<Made>),
+    /// They are there; this step has looked at them.
+    Existing(Handle<VmsAdopted>),
+}
+
+/// What the making of VMs needs.
+struct Made {
     known_hosts: Handle<SshKnownHosts>,
     host_keys: Vec<Handle<SshHostKeys>>,
     pool: Handle<Dirs>,
     image: Handle<ImageBase>,
+}
+
+/// A step that others come after, whatever its kind.
+#[derive(Debug, Clone)]
+struct Anchor(StepId);
+
+impl AsRef<StepId> for Anchor {
+    fn as_ref(&self) -> &StepId {
+        &self.0
+    }
+}
+
+/// A VM that answers: the step after which it does, its address, and the interface of its services.
+struct Reached {
+    step: Anchor,
+    ip: Input<String>,
+    iface: Input<String>,
 }
 
 struct Staging<'a> {
@@ -140,11 +196,8 @@ impl<'a> Staging<'a> {
     fn build(mut self) -> PlanBuilder {
         self.preflight();
         let ground = self.ground();
-        let mut ready = Vec::new();
-        for (index, machine) in self.machines.clone().iter().enumerate() {
-            ready.extend(self.vm(machine, index, &ground));
-        }
-        let inventory = self.files(&ground, &ready);
+        let reached = self.reached(&ground);
+        let inventory = self.files(&ground, &reached);
         self.firewall(&ground, &inventory);
         self.hairpin(&ground);
         self.plan
@@ -155,7 +208,6 @@ impl<'a> Staging<'a> {
         let packages = self.packages(&forward);
         let dirs = self.dirs();
         self.secrets(&dirs);
-        let network = self.network(packages.as_ref(), &forward);
         let key = SshKeypair {
             path: self.in_deploy("ssh/id_ed25519"),
             comment: format!("wiab-{}", self.settings.name),
@@ -163,20 +215,42 @@ impl<'a> Staging<'a> {
         let key = self
             .plan
             .add("ssh.key", &after(packages.as_ref(), &[&dirs]), &key);
-        let host_keys = self.host_keys(&after(packages.as_ref(), &[&dirs]));
+        let (network, fleet) = match self.settings.vms.provider {
+            Provider::Libvirt => {
+                let network = self.network(packages.as_ref(), &forward);
+                let made = self.made(packages.as_ref(), &dirs);
+                (Anchor(network.id().clone()), Fleet::Made(Box::new(made)))
+            }
+            Provider::Existing => {
+                let adopted = self.adopted(packages.as_ref(), &key);
+                (Anchor(adopted.id().clone()), Fleet::Existing(adopted))
+            }
+        };
+        Ground {
+            packages,
+            dirs,
+            network,
+            key,
+            fleet,
+        }
+    }
+
+    /// Everything that is made before the first VM.
+    fn made(&mut self, packages: Option<&Handle<AptPackages>>, dirs: &Handle<Dirs>) -> Made {
+        let host_keys = self.host_keys(&after(packages, &[dirs]));
         let hosts = self
             .machines
             .iter()
             .zip(&host_keys)
             .map(|(machine, handle)| KnownHost {
-                names: vec![machine.name.to_owned(), machine.ip.clone()],
+                names: vec![machine.name.clone(), machine.ip.clone()],
                 public: handle.output(&SshHostKeys::PUBLIC),
             });
         let known_hosts = SshKnownHosts {
             path: self.in_deploy("ssh/known_hosts"),
             hosts: hosts.collect(),
         };
-        let known_hosts = self.plan.add("ssh.known-hosts", &[&dirs], &known_hosts);
+        let known_hosts = self.plan.add("ssh.known-hosts", &[dirs], &known_hosts);
         let image = ImageBase {
             source: self.settings.image.source.clone(),
             sha256: self
@@ -187,15 +261,11 @@ impl<'a> Staging<'a> {
                 .map(|digest| digest.to_lowercase()),
             pool: self.settings.vms.pool.clone(),
         };
-        let pool = self.pool(packages.as_ref());
+        let pool = self.pool(packages);
         let image = self
             .plan
-            .add("img.base", &after(packages.as_ref(), &[&pool]), &image);
-        Ground {
-            packages,
-            dirs,
-            network,
-            key,
+            .add("img.base", &after(packages, &[&pool]), &image);
+        Made {
             known_hosts,
             host_keys,
             pool,

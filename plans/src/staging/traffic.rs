@@ -2,7 +2,6 @@
 
 use wiab_steps::kind::Handle;
 use wiab_steps::kinds::docker_user::DockerUser;
-use wiab_steps::kinds::inventory::Inventory;
 use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
@@ -12,14 +11,14 @@ use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 
 use crate::settings::HairpinPolicy;
 
-use super::{Ground, Staging, after};
+use super::{Anchor, Ground, Staging, after};
 
 impl Staging<'_> {
     /// Late enough that the addresses of the nodes are those of the inventory, before anything asks for a certificate.
     pub(super) fn firewall(
         &mut self,
         ground: &Ground,
-        inventory: &Handle<Inventory>,
+        inventory: &Anchor,
     ) -> Option<Handle<NftTraffic>> {
         let traffic = self.settings.rules()?;
         let check = NftCheck {
@@ -76,6 +75,7 @@ impl Staging<'_> {
                         .net()
                         .map(crate::ipv4::Net::cidr)
                         .unwrap_or_default(),
+                    needed: None,
                 };
                 self.plan
                     .add("hp.snat", &after(packages, &[&ground.network]), &hairpin);

@@ -13,7 +13,7 @@ use wiab_steps::kinds::vm_ready::VmReady;
 
 use crate::machines::Machine;
 
-use super::{Ground, Staging, after};
+use super::{Anchor, Fleet, Ground, Made, Reached, Staging, after};
 
 impl Staging<'_> {
     pub(super) fn host_key_path(&self, machine: &Machine) -> String {
@@ -33,15 +33,37 @@ impl Staging<'_> {
         keys.collect()
     }
 
+    /// The VMs, as soon as they answer.
+    pub(super) fn reached(&mut self, ground: &Ground) -> Vec<Reached> {
+        let machines = self.machines.clone();
+        match &ground.fleet {
+            Fleet::Existing(adopted) => self.adopted_machines(adopted),
+            Fleet::Made(made) => {
+                let ready = machines
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, machine)| self.vm(machine, index, ground, made));
+                ready
+                    .map(|ready| Reached {
+                        step: Anchor(ready.id().clone()),
+                        ip: ready.output(&VmReady::IP),
+                        iface: ready.output(&VmReady::IFACE),
+                    })
+                    .collect()
+            }
+        }
+    }
+
     /// The five steps of one VM.
-    pub(super) fn vm(
+    fn vm(
         &mut self,
         machine: &Machine,
         index: usize,
         ground: &Ground,
+        made: &Made,
     ) -> Option<Handle<VmReady>> {
-        let (name, vms) = (machine.name, &self.settings.vms);
-        let host_key = ground.host_keys.get(index)?;
+        let (name, vms) = (machine.name.as_str(), &self.settings.vms);
+        let host_key = made.host_keys.get(index)?;
         let seed = CloudinitSeed {
             vm: name.to_owned(),
             domain: self.settings.network.domain.clone(),
@@ -56,12 +78,12 @@ impl Staging<'_> {
         let packages = ground.packages.as_ref();
         let seed = self.plan.add(
             &format!("vm.seed:{name}"),
-            &after(packages, &[&ground.dirs, &ground.pool]),
+            &after(packages, &[&ground.dirs, &made.pool]),
             &seed,
         );
         let disk = Qcow2Overlay {
             path: self.in_pool(&format!("{name}.qcow2")),
-            base: ground.image.output(&ImageBase::PATH),
+            base: made.image.output(&ImageBase::PATH),
             size_bytes: machine.disk_gib << 30,
         };
         let disk = self.plan.add(&format!("vm.disk:{name}"), &[], &disk);
@@ -95,7 +117,7 @@ impl Staging<'_> {
             known_hosts: self.in_deploy("ssh/known_hosts"),
             deadline_ms: vms.ready_timeout_s.saturating_mul(1_000),
         };
-        let after: [&dyn AsRef<StepId>; 3] = [&running, &ground.key, &ground.known_hosts];
+        let after: [&dyn AsRef<StepId>; 3] = [&running, &ground.key, &made.known_hosts];
         Some(self.plan.add(&format!("vm.ready:{name}"), &after, &ready))
     }
 }

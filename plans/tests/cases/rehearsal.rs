@@ -146,3 +146,12 @@ async fn two_small_vms_without_kvm_go_forth_and_back() {
     settings.vms.tb_cache_mib = Some(64);
     forth_and_back(&settings, Machine::fresh().without_kvm()).await;
 }
+
+#[tokio::test]
+async fn existing_vms_go_forth_and_back_and_are_left_as_they_are() {
+    let machine = Machine::fresh()
+        .with_existing_vms()
+        .with_existing_vm_login("kubenode2", "ubuntu", 2_222)
+        .with_vm_fact("datanode1", "mtu", serde_json::json!(1_500));
+    forth_and_back(&super::shape::existing(), machine).await;
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use wiab_engine::plan::{Plan, PlanError, StepSpec};
 use wiab_plans::{
-    CommandLine, Hairpin, HairpinPolicy, PlanName, Settings, SiteStep, StagingError, vm_env,
-    wiab_staging,
+    CommandLine, Hairpin, HairpinPolicy, MachineSettings, PlanName, Provider, Settings, SiteStep,
+    StagingError, vm_env, wiab_staging,
 };
 use wiab_steps::kind::BuildError;
 
@@ -47,6 +47,57 @@ fn site(id: &str, after: &[&str]) -> SiteStep {
     }
 }
 
+/// Settings of seven machines of somebody's own hypervisor.
+pub(crate) fn existing() -> Settings {
+    let mut settings = Settings::rehearsal();
+    settings.vms.provider = Provider::Existing;
+    settings.network.bridge = "br0".to_owned();
+    for (name, end) in VMS.iter().zip([10, 21, 22, 23, 31, 32, 33]) {
+        let mut own = MachineSettings {
+            ip: Some(format!("10.20.0.{end}")),
+            ..MachineSettings::default()
+        };
+        if *name == "kubenode2" {
+            own.user = Some("ubuntu".to_owned());
+            own.port = Some(2_222);
+        }
+        settings.vms.machines.insert((*name).to_owned(), own);
+    }
+    settings
+}
+
+#[test]
+fn existing_machines_are_looked_at_and_nothing_is_made() {
+    let plan = plan(&existing());
+    let made = [
+        "net.",
+        "img.base",
+        "img.pool",
+        "vm.",
+        "ssh.hostkey",
+        "ssh.known-hosts",
+    ];
+    for step in &plan.steps {
+        let id = step.id.as_str();
+        assert!(!made.iter().any(|head| id.starts_with(head)), "{id}");
+    }
+    assert!(after(&plan, "vms.adopt").is_superset(&BTreeSet::from(["ssh.key", "host.packages"])));
+    assert!(after(&plan, "inv.vm-env").contains("vms.adopt"));
+    assert!(after(&plan, "hosts.block").contains("vms.adopt"));
+    let adopt = &step(&plan, "vms.adopt").inputs;
+    assert!(
+        adopt.contains(r#""10.20.0.22":{"user":"ubuntu","port":2222}"#),
+        "{adopt}"
+    );
+    let packages = &step(&plan, "host.packages").inputs;
+    assert!(
+        packages.contains("openssh-client") && !packages.contains("qemu"),
+        "{packages}"
+    );
+    let rule = &step(&plan, "hp.snat").inputs;
+    assert!(rule.contains(r#""bridge":"br0""#), "{rule}");
+}
+
 #[test]
 fn the_plan_has_these_steps() {
     let plan = plan(&Settings::rehearsal());
@@ -57,6 +108,7 @@ fn the_plan_has_these_steps() {
         "fw.docker-user",
         "host.dirs",
         "host.dns",
+        "host.dnsmasq-off",
         "host.groups",
         "host.ip-forward",
         "host.packages",
@@ -66,7 +118,6 @@ fn the_plan_has_these_steps() {
         "img.base",
         "img.pool",
         "inv.vm-env",
-        "inv.write",
         "net.default-removed",
         "net.wirebox",
         "pre.apt",
@@ -107,16 +158,21 @@ fn steps_come_after_what_they_need() {
             .map(|vm| format!("{kind}:{vm}"))
             .collect::<Vec<_>>()
     };
-    let cases: [(&str, Vec<String>); 14] = [
+    let cases: [(&str, Vec<String>); 13] = [
         // Whatever makes libvirt start a network changes the switch that this step captures.
         ("host.packages", vec!["host.ip-forward".to_owned()]),
         ("host.groups", vec!["host.packages".to_owned()]),
         ("net.default-removed", vec!["host.packages".to_owned()]),
         (
             "net.wirebox",
-            ["host.ip-forward", "host.packages", "net.default-removed"]
-                .map(str::to_owned)
-                .to_vec(),
+            [
+                "host.dnsmasq-off",
+                "host.ip-forward",
+                "host.packages",
+                "net.default-removed",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         ),
         (
             "ssh.key",
@@ -155,10 +211,6 @@ fn steps_come_after_what_they_need() {
             ["ssh.key", "ssh.known-hosts", "vm.start:kubenode1"]
                 .map(str::to_owned)
                 .to_vec(),
-        ),
-        (
-            "inv.write",
-            [all("vm.ready"), vec!["host.dirs".to_owned()]].concat(),
         ),
         (
             "hp.snat",

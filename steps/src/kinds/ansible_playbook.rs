@@ -233,7 +233,7 @@ impl Act for AnsiblePlaybook {
 
     async fn undo(&self, sh: Shell<'_>, image: &Value) -> Result<(), Failure> {
         self.site.toolbox.settle(sh, JOB).await?;
-        if let Some((playbook, args)) = self.play.reset(sh, &self.site).await?
+        if let Some((playbook, args)) = self.play.reset(sh, &self.site, image).await?
             && let Err(failure) = self.run(sh, RESET, playbook, args).await
         {
             // The next attempt of the undo begins anew.

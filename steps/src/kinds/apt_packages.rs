@@ -10,6 +10,7 @@ use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
 use super::jobs::{Settle, last_line, settle_earlier, settle_forward};
+use super::preflight::apt_lock::holder;
 use super::{Act, bound};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host};
@@ -17,7 +18,9 @@ use crate::kind::{About, Kind, Pace};
 
 const INSTALL_MS: u64 = 30 * 60_000;
 const UPDATE_MS: u64 = 5 * 60_000;
-/// How long apt waits for another apt to end, for example unattended upgrades.
+/// How long apt waits for another apt to end, for example unattended upgrades, in seconds.
+const LOCK_WAIT_S: u64 = 300;
+/// The same for apt.
 const LOCK_WAIT: &str = "DPkg::Lock::Timeout=300";
 /// Label of the detached job.
 const JOB: &str = "install";
@@ -78,6 +81,41 @@ impl AptPackages {
     }
 }
 
+/// The packages that an installation would bring, from `apt-get -s`: `Inst libvirt0 (8.0.0 Ubuntu:22.04 [amd64])`.
+/// An upgrade, which names the old version in brackets first, is none of them.
+fn planned(text: &str) -> Vec<String> {
+    let names = text.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
+        (!rest.starts_with('[')).then(|| name.to_owned())
+    });
+    names.collect()
+}
+
+/// Names whoever holds apt's lock in a failure that is about it.
+async fn with_holder(sh: Shell<'_>, failure: Failure) -> Failure {
+    if ![
+        "get lock",
+        "frontend lock",
+        "lock directory",
+        "held by process",
+    ]
+    .iter()
+    .any(|sign| failure.why.contains(sign))
+    {
+        return failure;
+    }
+    let who = holder(sh).await.ok().flatten();
+    let who = who.unwrap_or_else(|| "another package manager".to_owned());
+    let why = format!(
+        "{who} held apt's lock for more than {LOCK_WAIT_S} s: {}",
+        failure.why
+    );
+    Failure { why, ..failure }
+        .code("apt.lock")
+        .retry()
+        .hint("wait for it to end (unattended upgrades do by themselves: systemctl status unattended-upgrades), then wiab apply --resume")
+}
+
 /// All packages of which files are there, with their states.
 async fn present(sh: Shell<'_>) -> Result<BTreeMap<String, String>, Failure> {
     let output = sh.ok(&Cmd::new(["dpkg-query", "-W", "-f", FORMAT])).await?;
@@ -105,7 +143,7 @@ impl Kind for AptPackages {
         purpose: "The tools that later steps call.",
         probe: "Asks dpkg for the state of each package.",
         effect: "Refreshes the lists and installs what is missing, without recommends and without upgrading.",
-        undo: "Purges what this step brought, dependencies included, or leaves it when told to keep.",
+        undo: "Purges what this step brought, dependencies included, but nothing that others installed since; or leaves it when told to keep.",
     };
 
     fn summary(&self) -> String {
@@ -142,7 +180,8 @@ impl Kind for AptPackages {
 }
 
 impl Act for AptPackages {
-    /// The names of all installed packages, separated by spaces.
+    /// The names of all installed packages, and with a `+` before each those that the installation would bring, separated by
+    /// spaces.
     type Image = String;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
@@ -162,7 +201,17 @@ impl Act for AptPackages {
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<String, Failure> {
-        let names: Vec<String> = present(sh).await?.into_keys().collect();
+        let mut names: Vec<String> = present(sh).await?.into_keys().collect();
+        let states = self.wanted(sh).await?.unwrap_or_default();
+        let mut arguments = vec!["-s", "install", "--no-install-recommends"];
+        arguments.extend(self.missing(&states));
+        // Lists that were never fetched know no packages; then everything that comes counts as ours.
+        let output = sh.run(&apt(&arguments)).await?;
+        names.extend(
+            planned(&output.text())
+                .iter()
+                .map(|name| format!("+{name}")),
+        );
         Ok(names.join(" "))
     }
 
@@ -186,17 +235,22 @@ impl Act for AptPackages {
         if !output.ok() {
             let last = last_line(&output);
             let why = format!("apt-get install ended with {}: {last}", output.code);
-            return Err(Failure::dirty(why).retry());
+            return Err(with_holder(sh, Failure::dirty(why).retry()).await);
         }
         Ok(self.receipt())
     }
 
     async fn undo(&self, sh: Shell<'_>, before: &String) -> Result<(), Failure> {
         settle_forward(sh, JOB, Settle::Wait(INSTALL_MS)).await?;
-        let before: BTreeSet<&str> = before.split_whitespace().collect();
+        let (planned, before): (BTreeSet<&str>, BTreeSet<&str>) = before
+            .split_whitespace()
+            .partition(|name| name.starts_with('+'));
+        let ours = |name: &str| planned.is_empty() || planned.contains(format!("+{name}").as_str());
         let now = present(sh).await?;
         let names = now.keys().map(String::as_str);
-        let brought: Vec<&str> = names.filter(|name| !before.contains(name)).collect();
+        let brought: Vec<&str> = names
+            .filter(|name| !before.contains(name) && ours(name))
+            .collect();
         if brought.is_empty() {
             return Ok(());
         }
@@ -208,13 +262,23 @@ impl Act for AptPackages {
         recover(sh, &now).await?;
         let mut arguments = vec!["purge", "-y", "-o", LOCK_WAIT];
         arguments.extend(brought);
-        sh.ok(&apt(&arguments)).await.map(drop)
+        match sh.ok(&apt(&arguments)).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(with_holder(sh, failure).await),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_plan_of_apt_is_read_without_upgrades() {
+        let text = "NOTE: This is only a simulation!\nInst libvirt0 (8.0.0 Ubuntu:22.04 [amd64])\n\
+                    Inst curl [7.81.0-1] (7.81.0-2 Ubuntu:22.04 [amd64])\nConf libvirt0 (8.0.0 Ubuntu:22.04 [amd64])\n";
+        assert_eq!(planned(text), ["libvirt0"]);
+    }
 
     #[test]
     fn states_are_read_and_anything_but_installed_is_missing() {

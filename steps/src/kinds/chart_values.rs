@@ -29,7 +29,9 @@ const OVERLAY_BYTES_MAX: usize = 256 << 10;
 pub struct ChartValues {
     /// The chart.
     pub chart: Chart,
-    /// The deploy directory, into which the artifact was unpacked. Its `.wiab/values` must exist.
+    /// The unpacked release, whose templates are read.
+    pub tree: Input<String>,
+    /// The deploy directory. Its `.wiab/values` must exist.
     pub deploy: String,
     /// How the operator calls the artifact, for messages: its hash or its file name.
     pub artifact: String,
@@ -113,9 +115,9 @@ impl ChartValues {
 
     /// The release's files that this chart needs.
     async fn tree(&self, sh: Shell<'_>) -> Result<Tree, Failure> {
-        let mut tree = Tree::default();
+        let (mut tree, root) = (Tree::default(), known(&self.tree, "tree")?);
         for path in Tree::wanted_for(self.chart) {
-            let file = format!("{}/{path}", self.deploy);
+            let file = format!("{root}/{path}");
             let Some(bytes) = sh.read(&file, false).await? else {
                 continue;
             };

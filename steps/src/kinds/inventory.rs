@@ -1,246 +1,252 @@
-//! `inventory/1`: the ansible inventory of the VMs.
+//! `inventory/2`: the ansible inventory, made from the release's own.
 
-use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
-use super::whole_file::{Old, Replace, WholeFile, capture};
-use super::{Act, bound, known};
-use crate::host::Host;
+use super::whole_file::{Old, diff, restore};
+use super::{Act, bound, known, whole_file};
 use crate::host::shell::Shell;
+use crate::host::{Host, Meta};
 use crate::kind::{About, Input, Kind, Out};
+use crate::values::inventory::{self, Hosts, Role, TEMPLATE};
+use crate::values::{NodeName, RenderError};
+use crate::yaml::{Document, Origin, YamlPath};
 
-/// First line of the file, by which it is known as ours.
-const HEADER: &str =
-    "# Written by wiab; changes are overwritten. Put your own into another file beside it.\n";
-/// `repmgr` ranks by position: node id, priority, role.
-const REPMGR: [(u32, u32, &str); 3] =
-    [(1, 150, "primary"), (2, 100, "standby"), (3, 50, "standby")];
+/// How the file begins, by which it is known as ours; the rest of the line tells whether somebody changed it since.
+const MARK: &str = "# Written by wiab, content ";
+/// What follows the mark's line.
+const ADVICE: &str =
+    "# Changes here are not kept. Put your own settings into values.d/inventory.yaml.\n";
+/// Largest overlay, in bytes.
+const OVERLAY_BYTES_MAX: usize = 256 << 10;
+const OVERLAY: &str = "values.d/inventory.yaml";
 
-/// The inventory file. The operator's own settings belong into a second inventory file, which wiab never touches.
+/// The inventory: template of the release, what wiab knows, the operator's overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inventory {
     /// Path; its directory must exist.
     pub path: String,
+    /// The unpacked release.
+    pub tree: Input<String>,
     /// The user that ansible logs in as.
     pub user: String,
     /// Path of the private key, relative to the deploy directory.
     pub key_file: String,
-    /// Path of the file with the VMs' host keys, relative to the deploy directory.
+    /// Path of the file with the host keys, relative to the deploy directory.
     pub known_hosts: String,
-    /// The VM that serves packages and images.
-    pub assethost: Vec<InventoryHost>,
-    /// The Kubernetes nodes.
-    pub kubenodes: Vec<InventoryHost>,
-    /// The nodes of the databases; the first is the primary.
-    pub datanodes: Vec<InventoryHost>,
+    /// The hosts; the first data node is the primary of the databases.
+    pub hosts: Vec<InventoryHost>,
+    /// MTU of the hosts, where it may be another than 1500.
+    #[serde(default)]
+    pub mtu: Option<Input<String>>,
+    /// Text of the operator's `values.d/inventory.yaml`. Not for secrets.
+    #[serde(default)]
+    pub overlay: Option<String>,
 }
 
-/// One VM.
+/// The file as it was. One that wiab did not write stays, so that nothing of it is kept: it may hold passwords.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    old: Option<Old>,
+    foreign: bool,
+}
+
+/// One host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InventoryHost {
     /// Its name.
-    pub name: String,
+    pub name: NodeName,
+    /// What it is for.
+    pub role: Role,
     /// Its address.
     pub ip: Input<String>,
     /// Name of its network interface.
     pub iface: Input<String>,
-}
-
-/// A YAML mapping, in order.
-#[derive(Debug, Default)]
-struct Map(Vec<(String, Yaml)>);
-
-#[derive(Debug)]
-enum Yaml {
-    Text(String),
-    Number(u32),
-    Map(Map),
-}
-
-impl Map {
-    fn text(mut self, key: &str, value: impl Into<String>) -> Self {
-        self.0.push((key.to_owned(), Yaml::Text(value.into())));
-        self
-    }
-
-    fn number(mut self, key: &str, value: u32) -> Self {
-        self.0.push((key.to_owned(), Yaml::Number(value)));
-        self
-    }
-
-    fn map(mut self, key: &str, value: Self) -> Self {
-        self.0.push((key.to_owned(), Yaml::Map(value)));
-        self
-    }
-
-    fn render(&self, out: &mut String, depth: usize) {
-        let pad = "  ".repeat(depth);
-        for (key, value) in &self.0 {
-            let _ = match value {
-                // JSON strings are YAML double-quoted scalars.
-                Yaml::Text(text) => writeln!(
-                    out,
-                    "{pad}{key}: {}",
-                    serde_json::Value::from(text.as_str())
-                ),
-                Yaml::Number(number) => writeln!(out, "{pad}{key}: {number}"),
-                Yaml::Map(map) if map.0.is_empty() => writeln!(out, "{pad}{key}: {{}}"),
-                Yaml::Map(map) => {
-                    let _ = writeln!(out, "{pad}{key}:");
-                    map.render(out, depth + 1);
-                    Ok(())
-                }
-            };
-        }
-    }
-}
-
-fn hosts(hosts: &[InventoryHost]) -> Result<Map, Failure> {
-    let mut map = Map::default();
-    for host in hosts {
-        map = map.map(
-            &host.name,
-            Map::default().text("ansible_host", known(&host.ip, "ip")?),
-        );
-    }
-    Ok(Map::default().map("hosts", map))
-}
-
-fn named(hosts: &[InventoryHost]) -> Map {
-    let names = hosts.iter().fold(Map::default(), |map, host| {
-        map.map(&host.name, Map::default())
-    });
-    Map::default().map("hosts", names)
-}
-
-fn children(names: &[&str]) -> Map {
-    let map = names
-        .iter()
-        .fold(Map::default(), |map, name| map.map(name, Map::default()));
-    Map::default().map("children", map)
+    /// Its user, where that is not the usual one.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its port of ssh, where that is not the usual one.
+    #[serde(default)]
+    pub port: Option<u16>,
 }
 
 impl Inventory {
     /// Output: the path.
     pub const PATH: Out<Self> = Out::new("path");
 
-    /// The interface of the data services; all data nodes must agree on its name.
+    /// The interface of the data services; all data nodes must agree on its name. Empty without data nodes.
     fn interface(&self) -> Result<String, Failure> {
         let mut names = Vec::new();
-        for host in &self.datanodes {
+        for host in self.hosts.iter().filter(|host| host.role == Role::Data) {
             names.push(known(&host.iface, "iface")?.as_str());
         }
         names.dedup();
         match names.as_slice() {
             [] => Ok(String::new()),
             [one] => Ok((*one).to_owned()),
-            [..] => Err(Failure::clean(format!(
+            names => Err(Failure::clean(format!(
                 "the data nodes name their network interfaces differently: {}",
                 names.join(", ")
             ))
-            .hint("give all data nodes the same machine type and network card")),
+            .hint("give all data nodes the same machine type and network card, or rename the interfaces")),
         }
     }
 
-    fn all(&self) -> Map {
-        let arguments = format!(
-            "-o StrictHostKeyChecking=yes -o UserKnownHostsFile={} -o ControlMaster=auto -o ControlPersist=60s",
-            self.known_hosts
-        );
-        let vars = Map::default()
-            .text("ansible_user", &*self.user)
-            .text("ansible_ssh_private_key_file", &*self.key_file)
-            .text("ansible_ssh_common_args", arguments);
-        Map::default().map("vars", vars)
-    }
-
-    fn postgresql(&self, iface: &str) -> Map {
-        let nodes = self.datanodes.iter().zip(REPMGR).fold(
-            Map::default(),
-            |map, (host, (id, priority, role))| {
-                let node = Map::default()
-                    .number("node_id", id)
-                    .number("priority", priority)
-                    .text("role", role);
-                map.map(&host.name, node)
-            },
-        );
-        let vars = Map::default()
-            .text("wire_dbname", "wire-server")
-            .text("postgresql_network_interface", iface)
-            .map("repmgr_node_config", nodes);
-        children(&["datanodes"]).map("vars", vars)
-    }
-
-    fn render(&self) -> Result<String, Failure> {
-        let iface = self.interface()?;
-        let on_datanodes = |variable: &str| {
-            children(&["datanodes"]).map("vars", Map::default().text(variable, &*iface))
+    fn inputs(&self) -> Result<Hosts, Failure> {
+        let mut hosts = Vec::new();
+        for host in &self.hosts {
+            let ip = known(&host.ip, "ip")?;
+            hosts.push(inventory::InventoryHost {
+                name: host.name.clone(),
+                role: host.role,
+                ip: ip.parse::<Ipv4Addr>().map_err(|_| {
+                    Failure::clean(format!("`{ip}` of {} is not an IPv4 address", host.name))
+                })?,
+                user: host.user.clone(),
+                port: host.port,
+            });
+        }
+        let mtu = match &self.mtu {
+            None => 1_500,
+            Some(mtu) => {
+                let mtu = known(mtu, "mtu")?;
+                mtu.parse()
+                    .map_err(|_| Failure::clean(format!("`{mtu}` is not an MTU")))?
+            }
         };
-        let first = self.datanodes.get(..1).unwrap_or_default();
-        let rest = self.datanodes.get(1..).unwrap_or_default();
-        let master = first
-            .first()
-            .map(|host| host.name.clone())
-            .unwrap_or_default();
-        let rabbit = Map::default()
-            .text("rabbitmq_network_interface", &*iface)
-            .text("rabbitmq_cluster_master", master);
-        let map = Map::default()
-            .map("all", self.all())
-            .map("assethost", hosts(&self.assethost)?)
-            .map("kube-node", hosts(&self.kubenodes)?)
-            .map("kube-master", children(&["kube-node"]))
-            .map("etcd", children(&["kube-node"]))
-            .map("k8s-cluster", children(&["kube-node", "kube-master"]))
-            .map("datanodes", hosts(&self.datanodes)?)
-            .map("cassandra", on_datanodes("cassandra_network_interface"))
-            .map("cassandra_seed", named(first))
-            .map(
-                "elasticsearch",
-                on_datanodes("elasticsearch_network_interface"),
-            )
-            .map("elasticsearch_master", children(&["datanodes"]))
-            .map("minio", on_datanodes("minio_network_interface"))
-            .map("rmq-cluster", children(&["datanodes"]).map("vars", rabbit))
-            .map("postgresql", self.postgresql(&iface))
-            .map("postgresql_rw", named(first))
-            .map("postgresql_ro", named(rest));
-        let mut text = HEADER.to_owned();
-        map.render(&mut text, 0);
-        Ok(text)
+        Ok(Hosts {
+            hosts,
+            interface: self.interface()?,
+            key_file: self.key_file.clone(),
+            user: Some(self.user.clone()),
+            ssh_args: Some(format!(
+                "-o StrictHostKeyChecking=yes -o UserKnownHostsFile={} -o ControlMaster=auto -o ControlPersist=60s",
+                self.known_hosts
+            )),
+            mtu,
+        })
     }
 
-    fn whole(&self) -> Result<WholeFile<'_>, Failure> {
-        Ok(WholeFile {
-            path: &self.path,
-            content: self.render()?.into_bytes(),
-            mode: 0o644,
-            owner: None,
-            root: false,
-            replace: Replace::Marked(HEADER),
-        })
+    fn overlay(&self) -> Result<Option<Document>, Failure> {
+        let Some(text) = self.overlay.as_deref() else {
+            return Ok(None);
+        };
+        if text.len() > OVERLAY_BYTES_MAX {
+            return Err(Failure::clean(format!(
+                "{OVERLAY} has more than {OVERLAY_BYTES_MAX} bytes"
+            )));
+        }
+        Document::parse(text, Origin::file(OVERLAY))
+            .map(Some)
+            .map_err(|error| refused(&RenderError::from(error)))
+    }
+
+    async fn wanted(&self, sh: Shell<'_>) -> Result<(Vec<u8>, Vec<YamlPath>), Failure> {
+        let hosts = self.inputs()?;
+        let tree = known(&self.tree, "tree")?;
+        let file = format!("{tree}/{TEMPLATE}");
+        let template = sh.read(&file, false).await?.ok_or_else(|| {
+            Failure::clean(format!("{file} is missing"))
+                .hint("unpack the artifact again (`art.unpack`): it is incomplete")
+        })?;
+        let template = String::from_utf8(template)
+            .map_err(|_| Failure::clean(format!("{file} is not a text file")))?;
+        let overlay = self.overlay()?;
+        let (text, changed) = inventory::render(&template, &hosts, tree, overlay.as_ref())
+            .map_err(|error| refused(&error))?;
+        Ok((sealed(&text), changed))
+    }
+
+    fn receipt(&self, changed: &[YamlPath]) -> Receipt {
+        let note = format!("{} values differ from the release's", changed.len());
+        Receipt::note(note).with("path", &*self.path)
+    }
+
+    /// A file that wiab wrote and somebody changed, or that somebody else wrote, is never lost.
+    fn edited(&self, found: &[u8], wanted: &[u8]) -> Failure {
+        let lines = hidden(&diff(wanted, found));
+        Failure::clean(format!(
+            "{} was edited by hand, or was not written by wiab; `+` is what only it has:\n{lines}",
+            self.path
+        ))
+        .ask()
+        .hint(format!(
+            "put what you want to keep into {OVERLAY}, which is merged last and kept for ever; then mv {0} {0}.old, and decide `retry`",
+            self.path
+        ))
     }
 }
 
+/// The lines without what may be a secret: ansible takes passwords from inventories.
+fn hidden(lines: &str) -> String {
+    let line = |line: &str| match line.split_once(':') {
+        Some((key, _))
+            if ["pass", "secret", "token"]
+                .iter()
+                .any(|sign| key.contains(sign)) =>
+        {
+            format!("{key}: (hidden)")
+        }
+        _ => line.to_owned(),
+    };
+    lines.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The text under a line that tells whether it was changed.
+fn sealed(text: &str) -> Vec<u8> {
+    let body = format!("{ADVICE}{text}");
+    format!("{MARK}{}\n{body}", blake3::hash(body.as_bytes()).to_hex()).into_bytes()
+}
+
+/// Whether a file is as some run of wiab wrote it.
+fn untouched(found: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(found);
+    text.strip_prefix(MARK)
+        .and_then(|rest| rest.split_once('\n'))
+        .is_some_and(|(hash, body)| blake3::hash(body.as_bytes()).to_hex().as_str() == hash)
+}
+
+fn refused(error: &RenderError) -> Failure {
+    let hint = match error {
+        RenderError::Yaml(error) if error.origin.release.is_none() => {
+            "correct the file and run again"
+        }
+        RenderError::Yaml(_)
+        | RenderError::NoTemplate { .. }
+        | RenderError::Needs { .. }
+        | RenderError::Placeholders { .. } => {
+            "compare the machines of the settings with the release's inventory; an unknown release needs a newer wiab"
+        }
+    };
+    Failure::clean(error.to_string()).hint(hint)
+}
+
 impl Kind for Inventory {
-    const NAME: &'static str = "inventory/1";
+    const NAME: &'static str = "inventory/2";
     const ABOUT: About = About {
-        purpose: "Ansible knows the VMs, their addresses, roles and interfaces.",
-        probe: "Compares the file.",
-        effect: "Writes the file from what the VMs reported; never replaces one that was written by hand.",
+        purpose: "Ansible knows the hosts, their addresses, roles, interfaces and host keys.",
+        probe: "Renders the release's inventory with what the hosts reported and the operator's overlay; compares the file.",
+        effect: "Writes the file; one that was edited by hand is never replaced, its differences are shown.",
         undo: "Restores or removes the file.",
     };
 
     fn summary(&self) -> String {
-        let count = self.assethost.len() + self.kubenodes.len() + self.datanodes.len();
-        format!("write inventory of {count} hosts to {}", self.path)
+        let overlay = if self.overlay.is_some() {
+            " and your overlay"
+        } else {
+            ""
+        };
+        format!(
+            "write inventory of {} hosts{overlay} to {}",
+            self.hosts.len(),
+            self.path
+        )
     }
 
     fn undo_summary(&self) -> String {
@@ -257,25 +263,60 @@ impl Kind for Inventory {
 }
 
 impl Act for Inventory {
-    type Image = Option<Old>;
+    type Image = Image;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
-        match self.whole() {
-            Ok(whole) => whole.probe(sh).await,
-            Err(_) => Ok(Probe::Absent),
+        // While the artifact is not unpacked, or a host is not known, there is nothing to compare with.
+        let Ok((wanted, changed)) = self.wanted(sh).await else {
+            return Ok(Probe::Absent);
+        };
+        Ok(match sh.read(&self.path, false).await? {
+            None => Probe::Absent,
+            Some(found) if found == wanted => Probe::Satisfied(self.receipt(&changed)),
+            Some(found) => Probe::Drifted {
+                diff: hidden(&diff(&found, &wanted)),
+            },
+        })
+    }
+
+    async fn capture(&self, sh: Shell<'_>) -> Result<Image, Failure> {
+        let found = sh.read(&self.path, false).await?;
+        let foreign = found.is_some_and(|found| !untouched(&found));
+        let old = if foreign {
+            None
+        } else {
+            whole_file::capture(sh, &self.path, false).await?
+        };
+        Ok(Image { old, foreign })
+    }
+
+    async fn apply(&self, sh: Shell<'_>, _: &Image) -> Result<Receipt, Failure> {
+        let (wanted, changed) = self.wanted(sh).await?;
+        let found = sh.read(&self.path, false).await?;
+        if found.as_ref() == Some(&wanted) {
+            return Ok(self.receipt(&changed));
         }
+        if let Some(found) = found.filter(|found| !untouched(found)) {
+            return Err(self.edited(&found, &wanted));
+        }
+        sh.write(&self.path, &wanted, &Meta::user(0o644)).await?;
+        Ok(self.receipt(&changed))
     }
 
-    async fn capture(&self, sh: Shell<'_>) -> Result<Option<Old>, Failure> {
-        capture(sh, &self.path, false).await
-    }
-
-    async fn apply(&self, sh: Shell<'_>, _: &Option<Old>) -> Result<Receipt, Failure> {
-        self.whole()?.apply(sh).await
-    }
-
-    async fn undo(&self, sh: Shell<'_>, old: &Option<Old>) -> Result<(), Failure> {
-        self.whole()?.undo(sh, old.as_ref()).await
+    async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
+        match sh.read(&self.path, false).await? {
+            Some(found) if !untouched(&found) && image.foreign => Ok(()),
+            Some(found) if !untouched(&found) => Err(Failure::clean(format!(
+                "{} was changed after wiab wrote it; it is left as it is",
+                self.path
+            ))
+            .ask()
+            .hint(format!(
+                "remove or keep {} by hand, then decide `accept`",
+                self.path
+            ))),
+            Some(_) | None => restore(sh, &self.path, image.old.as_ref(), false).await,
+        }
     }
 }
 
@@ -283,109 +324,12 @@ impl Act for Inventory {
 mod tests {
     use super::*;
 
-    /// Value of a key at a path of an indented mapping.
-    fn at<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
-        let mut lines = text.lines();
-        for (depth, key) in path.iter().enumerate() {
-            let wanted = format!("{}{key}:", "  ".repeat(depth));
-            let line = lines.find(|line| line.starts_with(&wanted))?;
-            if depth + 1 == path.len() {
-                return line
-                    .strip_prefix(&wanted)
-                    .map(|value| value.trim().trim_matches('"'));
-            }
-        }
-        None
-    }
-
-    fn host(name: &str, ip: &str) -> InventoryHost {
-        InventoryHost {
-            name: name.to_owned(),
-            ip: Input::Value(ip.to_owned()),
-            iface: Input::Value("enp1s0".to_owned()),
-        }
-    }
-
-    fn inventory() -> Inventory {
-        Inventory {
-            path: "/d/inventory.yml".to_owned(),
-            user: "demo".to_owned(),
-            key_file: "ssh/id_ed25519".to_owned(),
-            known_hosts: "ssh/known_hosts".to_owned(),
-            assethost: vec![host("assethost", "a1")],
-            kubenodes: vec![
-                host("kubenode1", "k1"),
-                host("kubenode2", "k2"),
-                host("kubenode3", "k3"),
-            ],
-            datanodes: vec![
-                host("datanode1", "d1"),
-                host("datanode2", "d2"),
-                host("datanode3", "d3"),
-            ],
-        }
-    }
-
     #[test]
-    fn the_ten_paths_have_their_known_values() {
-        let text = inventory().render().unwrap();
-        for (path, value) in [
-            (
-                &["assethost", "hosts", "assethost", "ansible_host"][..],
-                "a1",
-            ),
-            (&["kube-node", "hosts", "kubenode1", "ansible_host"], "k1"),
-            (&["kube-node", "hosts", "kubenode3", "ansible_host"], "k3"),
-            (&["datanodes", "hosts", "datanode2", "ansible_host"], "d2"),
-            (
-                &["cassandra", "vars", "cassandra_network_interface"],
-                "enp1s0",
-            ),
-            (
-                &["elasticsearch", "vars", "elasticsearch_network_interface"],
-                "enp1s0",
-            ),
-            (&["minio", "vars", "minio_network_interface"], "enp1s0"),
-            (
-                &["rmq-cluster", "vars", "rabbitmq_network_interface"],
-                "enp1s0",
-            ),
-            (
-                &["rmq-cluster", "vars", "rabbitmq_cluster_master"],
-                "datanode1",
-            ),
-            (
-                &["postgresql", "vars", "postgresql_network_interface"],
-                "enp1s0",
-            ),
-            (
-                &[
-                    "postgresql",
-                    "vars",
-                    "repmgr_node_config",
-                    "datanode3",
-                    "priority",
-                ],
-                "50",
-            ),
-            (
-                &["all", "vars", "ansible_ssh_private_key_file"],
-                "ssh/id_ed25519",
-            ),
-            (&["cassandra_seed", "hosts", "datanode1"], "{}"),
-            (&["postgresql_ro", "hosts", "datanode3"], "{}"),
-            (&["k8s-cluster", "children", "kube-master"], "{}"),
-        ] {
-            assert_eq!(at(&text, path), Some(value), "{path:?}\n{text}");
-        }
-    }
-
-    #[test]
-    fn data_nodes_that_disagree_about_the_interface_are_refused() {
-        let mut inventory = inventory();
-        inventory.datanodes[2].iface = Input::Value("eth0".to_owned());
-        assert!(inventory.render().unwrap_err().why.contains("enp1s0, eth0"));
-        inventory.datanodes.clear();
-        assert!(inventory.render().is_ok());
+    fn a_changed_file_is_told_from_one_as_written() {
+        let file = sealed("all: {}\n");
+        assert!(untouched(&file));
+        let text = String::from_utf8(file).unwrap();
+        assert!(!untouched(text.replace("all", "hosts").as_bytes()));
+        assert!(!untouched(b"all: {}\n") && !untouched(b""));
     }
 }

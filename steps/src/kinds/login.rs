@@ -1,11 +1,16 @@
 //! Commands on the virtual machines, over ssh with their pinned host keys.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Cmd, quote};
 
 /// Longest command on a VM unless its caller says otherwise, in milliseconds.
 const SSH_MS: u64 = 20_000;
+
+/// The usual port of ssh.
+pub(crate) const SSH_PORT: u16 = 22;
 
 /// Exit code of ssh itself, as opposed to that of the remote command.
 pub(crate) const SSH_FAILED: i32 = 255;
@@ -20,6 +25,19 @@ pub struct Login {
     pub key_path: String,
     /// Path of the file with the host keys.
     pub known_hosts: String,
+    /// Machines that are logged in to in another way, by address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<String, Account>,
+}
+
+/// Another user, or another port, than usual.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// The user; may use sudo without a password.
+    pub user: String,
+    /// Port of ssh.
+    pub port: u16,
 }
 
 impl Login {
@@ -27,8 +45,14 @@ impl Login {
     /// are quoted.
     pub(crate) fn cmd(&self, ip: &str, remote: &[&str]) -> Cmd {
         let known_hosts = format!("UserKnownHostsFile={}", self.known_hosts);
-        let target = format!("{}@{ip}", self.user);
+        let account = self.accounts.get(ip);
+        let user = account.map_or(&self.user, |account| &account.user);
+        let target = format!("{user}@{ip}");
+        let port = account.map_or(SSH_PORT, |account| account.port).to_string();
         let mut argv = vec!["ssh", "-i", &self.key_path];
+        if account.is_some_and(|account| account.port != SSH_PORT) {
+            argv.extend(["-p", &port]);
+        }
         for option in [
             "BatchMode=yes",
             "IdentitiesOnly=yes",

@@ -8,11 +8,15 @@ use wiab_engine::id::Lane;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
+use super::certs::hairpin_needed::YES;
 use super::nft::{COMMENT, Rule, TABLE, drop_table, load, our_table, our_table_text, replacing};
 use super::{Act, bound};
 use crate::host::Host;
 use crate::host::shell::Shell;
-use crate::kind::{About, Kind};
+use crate::kind::{About, Input, Kind};
+
+/// What is said where nothing is to be done.
+const IDLE: &str = "not needed, not added";
 
 /// Source NAT for flows that leave the VMs' bridge and come back to it. It stands in a table of its own, so that it neither
 /// depends on nor disturbs other rules.
@@ -23,6 +27,9 @@ pub struct NftHairpin {
     pub bridge: String,
     /// The VMs' subnet: address and prefix length, `192.168.122.0/24`.
     pub subnet: String,
+    /// Whether the rule is needed: output of `hairpin.needed/1`. Without it, the rule is wanted in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<Input<String>>,
 }
 
 impl NftHairpin {
@@ -63,6 +70,18 @@ impl NftHairpin {
             })
     }
 
+    /// Whether the rule is there, alone in its table.
+    pub(super) async fn is_there(&self, sh: Shell<'_>) -> Result<bool, Failure> {
+        let rules = our_table(sh).await?.unwrap_or_default();
+        Ok(matches!(rules.as_slice(), [rule] if self.same(rule)))
+    }
+
+    /// Whether it was measured that the rule is of no use here.
+    fn idle(&self) -> bool {
+        let needed = self.needed.as_ref().and_then(Input::get);
+        needed.is_some_and(|needed| needed != YES)
+    }
+
     fn receipt() -> Receipt {
         Receipt::note(format!("one rule in table ip {TABLE}"))
     }
@@ -78,7 +97,14 @@ impl Kind for NftHairpin {
     };
 
     fn summary(&self) -> String {
-        format!("add hairpin SNAT on {} for {}", self.bridge, self.subnet)
+        let when = match self.needed {
+            Some(_) => ", if needed",
+            None => "",
+        };
+        format!(
+            "add hairpin SNAT on {} for {}{when}",
+            self.bridge, self.subnet
+        )
     }
 
     fn undo_summary(&self) -> String {
@@ -103,6 +129,9 @@ impl Act for NftHairpin {
     type Image = Option<String>;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
+        if self.idle() {
+            return Ok(Probe::Satisfied(Receipt::note(IDLE)));
+        }
         let Some(rules) = our_table(sh).await? else {
             return Ok(Probe::Absent);
         };
@@ -125,6 +154,9 @@ impl Act for NftHairpin {
     }
 
     async fn apply(&self, sh: Shell<'_>, _: &Option<String>) -> Result<Receipt, Failure> {
+        if self.idle() {
+            return Ok(Receipt::note(IDLE));
+        }
         let rules = our_table(sh).await?.unwrap_or_default();
         if let [rule] = rules.as_slice()
             && self.same(rule)

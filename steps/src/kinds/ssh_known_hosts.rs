@@ -33,7 +33,8 @@ pub struct KnownHost {
     pub public: Input<String>,
 }
 
-const HEADER: &str = "# Written by wiab: the host keys of the VMs.\n";
+/// First line of the file, by which it is known as ours.
+pub(super) const HEADER: &str = "# Written by wiab: the host keys of the VMs.\n";
 
 impl SshKnownHosts {
     /// Output: the path.

@@ -1,5 +1,6 @@
 //! `vm.ready/1`: waits until a VM answers over ssh with its pinned key and cloud-init has done its work.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,7 @@ impl VmReady {
             user: self.user.clone(),
             key_path: self.key_path.clone(),
             known_hosts: self.known_hosts.clone(),
+            accounts: BTreeMap::new(),
         };
         login.cmd(&self.ip, remote)
     }

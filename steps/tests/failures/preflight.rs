@@ -3,6 +3,7 @@
 use wiab_engine::outcome::{Before, Probe, Residue};
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::Kind;
+use wiab_steps::kinds::apt_packages::AptPackages;
 use wiab_steps::kinds::preflight::apt_lock::PreflightApt;
 use wiab_steps::kinds::preflight::clock::PreflightClock;
 use wiab_steps::kinds::preflight::firewall::PreflightFirewall;
@@ -409,4 +410,45 @@ async fn inputs_that_no_authority_accepts() {
         ..wrong
     };
     assert_eq!(found(fresh(), &inside).await, []);
+}
+
+/// Failure 14: the lock stays taken while packages are installed.
+#[tokio::test]
+async fn a_lock_that_stays_taken_names_its_holder_and_one_that_is_let_go_is_waited_for() {
+    let packages = AptPackages {
+        packages: vec!["cloud-image-utils".to_owned()],
+        keep: false,
+    };
+    let world = World::new(fresh().with_apt_lock(812, "unattended-upgr", 120_000));
+    world.done(&packages).await;
+    let world = World::new(fresh().with_apt_lock(812, "unattended-upgr", 3_600_000));
+    let step = world.bind(&packages);
+    let before = step.capture().await.unwrap();
+    let failure = step.apply(1, false, &before).await.unwrap_err();
+    assert_eq!(failure.code, "apt.lock");
+    assert!(
+        failure
+            .why
+            .starts_with("unattended-upgr (process 812) held apt's lock for more than 300 s"),
+        "{failure:?}"
+    );
+    assert!(failure.hint.unwrap().contains("unattended-upgrades"));
+}
+
+/// What somebody else installs afterwards is theirs.
+#[tokio::test]
+async fn undo_leaves_packages_that_others_installed_since() {
+    let packages = AptPackages {
+        packages: vec!["cloud-image-utils".to_owned()],
+        keep: false,
+    };
+    let world = World::new(fresh());
+    let step = world.bind(&packages);
+    let before = step.capture().await.unwrap();
+    step.apply(1, false, &before).await.unwrap();
+    let later = |machine: Machine| machine.with_packages(&["jq"]);
+    world.host.meddle(later).unwrap();
+    step.undo(1, &before).await.unwrap();
+    let wanted = World::new(fresh().with_packages(&["jq"]));
+    assert_eq!(world.state(), wanted.state());
 }

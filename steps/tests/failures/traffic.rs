@@ -1,7 +1,9 @@
 //! What goes wrong with traffic: firewalls of others, no way out, calls that end at the wrong place.
 
 use wiab_engine::outcome::{Failure, Residue};
+use wiab_engine::ports::Cancel;
 use wiab_steps::host::sim::{Action, Fault, Machine};
+use wiab_steps::host::{Cmd, Host as _};
 use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::docker_user::DockerUser;
 use wiab_steps::kinds::kube_annotated::KubeAnnotated;
@@ -179,7 +181,10 @@ async fn number_12_the_vms_have_no_way_out() {
 
 #[tokio::test]
 async fn a_node_without_the_ingress_controller_is_named() {
-    let world = World::new(with_traffic().await.without_domain("kubenode2"));
+    let world = World::new(with_traffic().await);
+    let off = Cmd::new(["virsh", "destroy", "kubenode2"]).root();
+    let done = world.host.run(&off, &Cancel::default(), &|_| {}).await;
+    assert!(done.unwrap().ok());
     let why = [
         "192.168.122.22 does not answer on port 31772",
         "on port 31773",

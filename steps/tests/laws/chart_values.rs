@@ -9,11 +9,20 @@ use wiab_steps::release::Chart;
 use super::scenarios::{DEPLOY, Scenario, deploy, dirs, scenario};
 use super::world::World;
 
+/// The unpacked release.
+const TREE: &str = "/home/demo/deploy.d/1";
+
+/// The template of sftd.
+pub(crate) fn template_path() -> String {
+    format!("{TREE}/{}", Chart::Sftd.template())
+}
+
 /// Values of sftd over the template of a small release.
 pub(crate) fn chart_values() -> ChartValues {
     let ip = |text: &str| Input::Value(text.parse().unwrap());
     ChartValues {
         chart: Chart::Sftd,
+        tree: Input::Value(TREE.to_owned()),
         deploy: DEPLOY.to_owned(),
         artifact: "test".to_owned(),
         domain: "wire.example.org".parse().unwrap(),
@@ -47,7 +56,7 @@ pub(crate) async fn released() -> Machine {
     .await;
     own.host
         .machine()
-        .with_file(&deploy(&Chart::Sftd.template()), SFTD, 0o644, "demo:demo")
+        .with_file(&template_path(), SFTD, 0o644, "demo:demo")
 }
 
 pub(crate) async fn all() -> Vec<Scenario> {

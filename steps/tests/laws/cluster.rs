@@ -21,6 +21,7 @@ use wiab_steps::kinds::qcow2_overlay::Qcow2Overlay;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
 use wiab_steps::kinds::tool::Toolbox;
 use wiab_steps::kinds::vm_ready::VmReady;
+use wiab_steps::values::inventory;
 
 use super::scenarios::{
     POOL, Scenario, deploy, dirs, domain, host_keys, image, keypair, network, ready, scenario,
@@ -71,6 +72,7 @@ pub(crate) fn site(each: usize) -> Site {
             user: "demo".to_owned(),
             key_path: keypair().path,
             known_hosts: deploy("ssh/known_hosts"),
+            accounts: std::collections::BTreeMap::new(),
         },
         hosts: of(Role::Assethost)
             .chain(of(Role::Kubenode))
@@ -171,15 +173,18 @@ async fn build(each: usize) -> Machine {
             })
             .await;
     }
-    let all = |role: Role| {
-        let of = site.hosts.iter().filter(move |host| host.role == role);
-        of.map(|host| InventoryHost {
-            name: host.name.clone(),
-            ip: text(&host.ip),
-            iface: text("enp1s0"),
-        })
-        .collect::<Vec<_>>()
-    };
+    let hosts = site.hosts.iter().map(|host| InventoryHost {
+        name: host.name.parse().unwrap(),
+        role: match host.role {
+            Role::Assethost => inventory::Role::Asset,
+            Role::Kubenode => inventory::Role::Kube,
+            Role::Datanode => inventory::Role::Data,
+        },
+        ip: text(&host.ip),
+        iface: text("enp1s0"),
+        user: None,
+        port: None,
+    });
     let offline = "ansible/inventory/offline";
     let machine = world
         .host
@@ -200,9 +205,10 @@ async fn build(each: usize) -> Machine {
             user: "demo".to_owned(),
             key_file: "ssh/id_ed25519".to_owned(),
             known_hosts: "ssh/known_hosts".to_owned(),
-            assethost: all(Role::Assethost),
-            kubenodes: all(Role::Kubenode),
-            datanodes: all(Role::Datanode),
+            tree: text(TREE),
+            hosts: hosts.collect(),
+            mtu: None,
+            overlay: None,
         })
         .await;
     world.host.machine()
@@ -212,12 +218,6 @@ async fn build(each: usize) -> Machine {
 pub(crate) async fn small() -> Machine {
     static BUILT: OnceCell<Machine> = OnceCell::const_new();
     BUILT.get_or_init(|| build(2)).await.clone()
-}
-
-/// The seven machines.
-pub(crate) async fn whole() -> Machine {
-    static BUILT: OnceCell<Machine> = OnceCell::const_new();
-    BUILT.get_or_init(|| build(3)).await.clone()
 }
 
 /// Runs a playbook as somebody does who types it in.

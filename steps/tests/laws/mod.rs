@@ -4,9 +4,11 @@ mod canary;
 mod chart_values;
 pub(crate) mod charts;
 pub(crate) mod cluster;
-mod defects;
+pub(crate) mod defects;
+pub(crate) mod fleet;
 pub(crate) mod harness;
 mod openssl;
+mod plays;
 pub(crate) mod preflight;
 mod release_files;
 pub(crate) mod scenarios;
@@ -35,6 +37,11 @@ async fn obey(group: &str) {
 }
 
 #[tokio::test]
+async fn certificates_obey_the_laws() {
+    obey("certs").await;
+}
+
+#[tokio::test]
 async fn charts_obey_the_laws() {
     obey("charts").await;
 }
@@ -45,8 +52,23 @@ async fn files_keys_and_commands_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn existing_machines_and_the_inventory_obey_the_laws() {
+    obey("fleet").await;
+}
+
+#[tokio::test]
 async fn the_cluster_obeys_the_laws() {
     obey("cluster").await;
+}
+
+#[tokio::test]
+async fn playbooks_of_the_kubernetes_nodes_obey_the_laws() {
+    obey("kube plays").await;
+}
+
+#[tokio::test]
+async fn playbooks_of_the_data_nodes_obey_the_laws() {
+    obey("data plays").await;
 }
 
 #[tokio::test]
@@ -94,10 +116,14 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
     assert_eq!(
         groups,
         BTreeSet::from([
+            "certs",
             "charts",
             "cluster",
+            "data plays",
             "files",
+            "fleet",
             "host",
+            "kube plays",
             "network",
             "preflight",
             "secrets",

@@ -5,7 +5,7 @@ use wiab_steps::kinds::chart_values::ChartValues;
 use wiab_steps::kinds::libvirt_network::Reservation;
 use wiab_steps::release::Chart;
 
-use super::chart_values::{chart_values, released};
+use super::chart_values::{chart_values, released, template_path};
 use super::scenarios::{deploy, network, without_default};
 use super::world::World;
 use crate::values::support::artifact;
@@ -30,7 +30,7 @@ async fn the_releases_network_is_taken_over() {
 #[tokio::test]
 async fn chart_values_leave_the_template_and_carry_the_overlay() {
     let world = World::new(released().await);
-    let template = world.text_of(&deploy(&Chart::Sftd.template())).await;
+    let template = world.text_of(&template_path()).await;
     let receipt = world.done(&chart_values()).await;
     let text = world.text_of(&chart_values().file()).await.unwrap();
     assert!(
@@ -42,10 +42,7 @@ async fn chart_values_leave_the_template_and_carry_the_overlay() {
         "{text}"
     );
     assert!(text.contains("host: sftd.wire.example.org\n"), "{text}");
-    assert_eq!(
-        world.text_of(&deploy(&Chart::Sftd.template())).await,
-        template
-    );
+    assert_eq!(world.text_of(&template_path()).await, template);
     assert_eq!(
         receipt.outputs[ChartValues::PATH.name()],
         chart_values().file()
@@ -56,7 +53,7 @@ async fn chart_values_leave_the_template_and_carry_the_overlay() {
 #[tokio::test]
 async fn chart_values_refuse_what_they_cannot_do() {
     let machine = released().await;
-    let template = deploy(&Chart::Sftd.template());
+    let template = template_path();
     let foreign =
         machine
             .clone()
@@ -103,10 +100,7 @@ async fn chart_values_are_taken_back_without_the_template() {
     let world = World::new(released().await);
     let start = world.text_of(&chart_values().file()).await;
     world.done(&chart_values()).await;
-    let gone = world
-        .host
-        .machine()
-        .without_file(&deploy(&Chart::Sftd.template()));
+    let gone = world.host.machine().without_file(&template_path());
     let world = World::new(gone);
     world
         .bind(&chart_values())

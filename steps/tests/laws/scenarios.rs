@@ -12,7 +12,6 @@ use wiab_steps::kinds::file::File;
 use wiab_steps::kinds::file_block::FileBlock;
 use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::image_base::ImageBase;
-use wiab_steps::kinds::inventory::{Inventory, InventoryHost};
 use wiab_steps::kinds::libvirt_domain::{LibvirtDomain, VirtType};
 use wiab_steps::kinds::libvirt_domain_running::LibvirtDomainRunning;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
@@ -20,6 +19,7 @@ use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
 use wiab_steps::kinds::qcow2_overlay::Qcow2Overlay;
+use wiab_steps::kinds::service_off::ServiceOff;
 use wiab_steps::kinds::ssh_host_keys::SshHostKeys;
 use wiab_steps::kinds::ssh_keypair::SshKeypair;
 use wiab_steps::kinds::ssh_known_hosts::{KnownHost, SshKnownHosts};
@@ -267,27 +267,11 @@ pub(crate) fn vm_env() -> File {
     }
 }
 
-pub(crate) fn inventory() -> Inventory {
-    let host = |name: &str| InventoryHost {
-        name: name.to_owned(),
-        ip: text("192.168.122.31"),
-        iface: text("enp1s0"),
-    };
-    Inventory {
-        path: deploy("inventory.yml"),
-        user: "demo".to_owned(),
-        key_file: "ssh/id_ed25519".to_owned(),
-        known_hosts: "ssh/known_hosts".to_owned(),
-        assethost: Vec::new(),
-        kubenodes: Vec::new(),
-        datanodes: vec![host("datanode1"), host("datanode2")],
-    }
-}
-
 pub(crate) fn hairpin() -> NftHairpin {
     NftHairpin {
         bridge: "virbr0".to_owned(),
         subnet: "192.168.122.0/24".to_owned(),
+        needed: None,
     }
 }
 
@@ -304,9 +288,12 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
     all.extend(networks().await);
     all.extend(files().await);
+    all.extend(crate::certs::world::scenarios().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::charts::all().await);
+    all.extend(super::fleet::all().await);
     all.extend(super::cluster::scenarios().await);
+    all.extend(super::plays::scenarios().await);
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
@@ -348,6 +335,15 @@ fn host() -> Vec<Scenario> {
             // The network that libvirt brings turns forwarding on and never off again.
             &fresh.clone().with_sysctl("net.ipv4.ip_forward", "1"),
             &packages(&["libvirt-daemon-system"]),
+        ),
+        scenario(
+            "host",
+            "a second name server",
+            &fresh.clone().with_packages(&["dnsmasq"]),
+            &ServiceOff {
+                unit: "dnsmasq".to_owned(),
+                why: "its port".to_owned(),
+            },
         ),
         scenario("host", "groups, one of them there", &libvirt(), &groups),
         scenario("host", "ip forwarding", &fresh, &ip_forward),
@@ -467,7 +463,6 @@ async fn files() -> Vec<Scenario> {
             &stale,
             &hosts_block(),
         ),
-        scenario("files", "inventory", &ground, &inventory()),
         scenario("files", "command", &ground, &command),
         scenario("files", "seed", &pool, &seed("demo", &user, &host)),
         scenario(

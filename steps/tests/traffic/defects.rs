@@ -9,13 +9,13 @@ use wiab_steps::host::{Cmd, Host as _, Output};
 use wiab_steps::kind::Kind;
 use wiab_steps::kinds::docker_user::DockerUser;
 use wiab_steps::kinds::nft_check::NftCheck;
-use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::traffic::Traffic;
 
 use super::filter::{fate, listing};
 use super::world::{
     FOREIGN, firewall, health, host, traffic, two, verified, with_ingress, with_traffic,
 };
+use crate::laws::scenarios::hairpin;
 use crate::laws::world::World;
 
 const NAT: &str = "ip wiab_nat";
@@ -319,10 +319,7 @@ async fn defect_9_a_node_that_is_down_gets_no_share_and_gets_it_back() {
 #[tokio::test]
 async fn defect_10_altered_rules_are_seen_and_the_hairpin_rule_survives() {
     let world = with_rules(host(), traffic()).await;
-    let hairpin = NftHairpin {
-        bridge: "virbr0".to_owned(),
-        subnet: "192.168.122.0/24".to_owned(),
-    };
+    let hairpin = hairpin();
     world.done(&hairpin).await;
     let done = world.state();
     for line in [

@@ -2,9 +2,11 @@
 
 use std::net::Ipv4Addr;
 
+use serde_json::json;
 use wiab_steps::release::{Chart, Release};
-use wiab_steps::values::inventory::{self, Hosts};
+use wiab_steps::values::inventory::{self, Hosts, InventoryHost, Role};
 use wiab_steps::values::{RenderError, render};
+use wiab_steps::yaml::{Document, Origin};
 
 use super::support::{artifact, frame, inputs, line_diff, of, overlay, shown, tree};
 
@@ -323,15 +325,14 @@ fn the_inventory_changes_at_the_known_paths() {
         ("datanode3", 33),
     ];
     let mut hosts = Hosts {
-        addresses: names
-            .iter()
-            .map(|(name, end)| (name.parse().unwrap(), Ipv4Addr::new(192, 168, 122, *end)))
-            .collect(),
+        hosts: names.iter().map(|(name, end)| host(name, *end)).collect(),
         interface: "ens3".to_owned(),
-        primary: "datanode1".parse().unwrap(),
         key_file: "ssh/id_ed25519".to_owned(),
+        user: None,
+        ssh_args: None,
+        mtu: 1_500,
     };
-    let (text, changed) = inventory::render(&template, &hosts, &release, None).unwrap();
+    let (text, changed) = inventory::render(&template, &hosts, &release.name, None).unwrap();
     assert_eq!(
         shown(&changed),
         [
@@ -359,24 +360,122 @@ fn the_inventory_changes_at_the_known_paths() {
 
     // The operator's own settings stay, run after run.
     let own = overlay("all:\n  vars:\n    calico_mtu: 1400\n");
-    let (text, changed) = inventory::render(&template, &hosts, &release, Some(&own)).unwrap();
+    let (text, changed) = inventory::render(&template, &hosts, &release.name, Some(&own)).unwrap();
     assert!(
         shown(&changed).contains(&"all.vars.calico_mtu".to_owned()),
         "{text}"
     );
 
     hosts.interface = "enp1s0\nx".to_owned();
-    assert!(inventory::render(&template, &hosts, &release, None).is_err());
-    hosts.interface = "enp1s0".to_owned();
-    hosts.addresses.remove(&"datanode3".parse().unwrap());
-    let error = inventory::render(&template, &hosts, &release, None).unwrap_err();
-    assert!(error.to_string().contains("`datanode3`"), "{error}");
-    hosts
-        .addresses
-        .insert("datanode3".parse().unwrap(), Ipv4Addr::new(10, 0, 0, 3));
-    hosts
-        .addresses
-        .insert("datanode4".parse().unwrap(), Ipv4Addr::new(10, 0, 0, 4));
-    let error = inventory::render(&template, &hosts, &release, None).unwrap_err();
-    assert!(error.to_string().contains("datanode4"), "{error}");
+    assert!(inventory::render(&template, &hosts, &release.name, None).is_err());
+}
+
+fn host(name: &str, end: u8) -> InventoryHost {
+    InventoryHost {
+        name: name.parse().unwrap(),
+        role: match &name.as_bytes()[..2] {
+            b"as" => Role::Asset,
+            b"ku" => Role::Kube,
+            _ => Role::Data,
+        },
+        ip: Ipv4Addr::new(192, 168, 122, end),
+        user: None,
+        port: None,
+    }
+}
+
+/// Other names, other numbers, another way in: what the reference transformation of the release's own tests rewrites.
+#[test]
+fn the_inventory_of_existing_machines_changes_everything_that_names_them() {
+    let template = artifact(inventory::TEMPLATE);
+    let mut names: Vec<InventoryHost> = [
+        ("assethost", 10),
+        ("kubenode1", 21),
+        ("kubenode2", 22),
+        ("kubenode3", 23),
+        ("db1", 31),
+        ("db2", 32),
+        ("db3", 33),
+        ("db4", 34),
+    ]
+    .map(|(name, end)| host(name, end))
+    .to_vec();
+    names[1].user = Some("ubuntu".to_owned());
+    names[2].port = Some(2_222);
+    let hosts = Hosts {
+        hosts: names,
+        interface: "eth0".to_owned(),
+        key_file: "ssh/id_ed25519".to_owned(),
+        user: Some("wire".to_owned()),
+        ssh_args: Some("-o StrictHostKeyChecking=yes".to_owned()),
+        mtu: 1_400,
+    };
+    let (text, _) = inventory::render(&template, &hosts, "test", None).unwrap();
+    let document = Document::parse(&text, Origin::file("inventory.yml")).unwrap();
+    let at = |path: &str| document.get(&path.parse().unwrap());
+    assert!(
+        !text.contains("datanode1") && !text.contains("datanode3"),
+        "{text}"
+    );
+    assert!(
+        text.contains("# ssh private_key is stored"),
+        "comments stay: {text}"
+    );
+    for (path, value) in [
+        ("all.vars.ansible_user", json!("wire")),
+        (
+            "all.vars.ansible_ssh_common_args",
+            json!("-o StrictHostKeyChecking=yes"),
+        ),
+        (
+            "kube-node.hosts.kubenode1",
+            json!({"ansible_host": "192.168.122.21", "ansible_user": "ubuntu"}),
+        ),
+        (
+            "kube-node.hosts.kubenode2",
+            json!({"ansible_host": "192.168.122.22", "ansible_port": 2_222}),
+        ),
+        (
+            "k8s-cluster.vars",
+            json!({"calico_mtu": 1_350, "calico_veth_mtu": 1_350}),
+        ),
+        ("datanodes.hosts.db4.ansible_host", json!("192.168.122.34")),
+        ("cassandra_seed.hosts", json!({"db1": {}})),
+        ("postgresql_rw.hosts", json!({"db1": {}})),
+        (
+            "postgresql_ro.hosts",
+            json!({"db2": {}, "db3": {}, "db4": {}}),
+        ),
+        ("rmq-cluster.vars.rabbitmq_cluster_master", json!("db1")),
+        (
+            "postgresql.vars.repmgr_node_config.db3",
+            json!({"node_id": 3, "priority": 50, "role": "standby"}),
+        ),
+        (
+            "postgresql.vars.repmgr_node_config.db4",
+            json!({"node_id": 4, "priority": 40, "role": "standby"}),
+        ),
+    ] {
+        assert_eq!(at(path), Some(value), "{path}\n{text}");
+    }
+
+    // Fewer: nothing of the missing ones is left.
+    let mut fewer = hosts;
+    fewer.hosts.truncate(5);
+    let (text, _) = inventory::render(&template, &fewer, "test", None).unwrap();
+    let document = Document::parse(&text, Origin::file("inventory.yml")).unwrap();
+    let readers = document.get(&"postgresql_ro.hosts".parse().unwrap());
+    assert_eq!(readers, Some(json!({})), "{text}");
+
+    // A part of an installation has a part of the groups.
+    fewer.hosts.truncate(1);
+    fewer.interface.clear();
+    let (text, _) = inventory::render(&template, &fewer, "test", None).unwrap();
+    let document = Document::parse(&text, Origin::file("inventory.yml")).unwrap();
+    let kube = document.get(&"kube-node.hosts".parse().unwrap());
+    assert_eq!(kube, Some(json!({})), "{text}");
+
+    fewer.mtu = 100;
+    let error = inventory::render(&template, &fewer, "test", None).unwrap_err();
+    assert!(error.to_string().contains("MTU"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::acme::{Issuance, Issued};
 use super::cmd::Flows;
 use super::container::Container;
 use super::entity::{Domain, Inside, Job, KubeObject, Table};
@@ -25,10 +26,15 @@ impl Machine {
             })
         };
         let objects = prefix(KubeObject::KIND);
+        let (issuances, issued) = (prefix(Issuance::KIND), prefix(Issued::KIND));
         let mut state = Map::new();
         for (key, value) in &self.state {
             if let Some(name) = key.strip_prefix(&objects) {
                 state.extend(kube::canonical(self, name));
+                continue;
+            }
+            // Progress, and what the authority remembers of a machine that is gone.
+            if key.starts_with(&issuances) || key.starts_with(&issued) {
                 continue;
             }
             // Connections come and go by themselves.

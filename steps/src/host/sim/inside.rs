@@ -41,13 +41,14 @@ impl GuestUnit {
 }
 
 const SOURCES: &str = "deb http://archive.ubuntu.com/ubuntu jammy main restricted universe\n";
-const DIRS: [&str; 23] = [
+const DIRS: [&str; 24] = [
     "/",
     "/etc",
     "/etc/apt",
     "/etc/apt/sources.list.d",
     "/etc/default",
     "/etc/systemd",
+    "/etc/ssl",
     "/etc/sudoers.d",
     "/etc/systemd/system",
     "/etc/systemd/system/multi-user.target.wants",

@@ -1,5 +1,6 @@
 //! A simulated physical machine in virtual time, kept in a directory.
 
+mod acme;
 mod archive;
 mod artifact;
 mod canonical;
@@ -16,11 +17,13 @@ mod kube;
 mod marks;
 mod perform;
 mod preset;
+mod restart;
 mod sha256;
 mod state;
 mod store;
 mod surroundings;
 mod trouble;
+mod way;
 mod xml;
 
 use std::fmt;

@@ -55,6 +55,8 @@ pub(crate) struct HostBefore {
     packages: BTreeSet<String>,
     paths: BTreeSet<String>,
     kept: BTreeMap<String, String>,
+    /// Whether a copy of an earlier run lies there: it is not this step's to restore from.
+    archived: bool,
 }
 
 impl HostBefore {
@@ -183,12 +185,18 @@ pub(crate) async fn capture(
     sh: Shell<'_>,
     site: &Site,
     prints: &[Footprint],
+    name: &str,
 ) -> Result<Before, Failure> {
     let mut before = Before::new();
     for print in prints {
         for host in hosts(print, site) {
             let mut had = present(sh, site, host, print).await?;
-            had.kept = digests(sh, site, host, print).await?;
+            if !print.keeps.is_empty() {
+                had.kept = digests(sh, site, host, print).await?;
+                let whole = archive(name);
+                let asked = [question("kept", &["test", "-e", &whole])];
+                had.archived = must_ask(sh, site, host, &asked).await?.yes("kept");
+            }
             before.insert(host.name.clone(), had);
         }
     }
@@ -321,7 +329,7 @@ pub(crate) async fn undo(
             let had = before.get(&host.name).unwrap_or(&none);
             let now = present(sh, site, host, print).await?;
             remove(sh, site, host, print, (&now, had)).await?;
-            if !print.keeps.is_empty() {
+            if !print.keeps.is_empty() && !had.archived {
                 restore(sh, site, host, print, name, had).await?;
             }
         }

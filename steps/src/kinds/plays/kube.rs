@@ -216,18 +216,12 @@ async fn anything(sh: Shell<'_>, site: &Site, path: &str) -> Result<bool, Failur
     Ok(false)
 }
 
-/// The release's playbook that resets Kubernetes if anything of it is there, below the release's directory `ansible`;
-/// `whole` takes containerd with its images, too.
+/// The release's playbook that resets Kubernetes, below the release's directory `ansible`, if any node has the path.
 pub(super) async fn reset(
     sh: Shell<'_>,
     site: &Site,
-    whole: bool,
+    path: &str,
 ) -> Result<Option<&'static str>, Failure> {
-    let path = if whole {
-        "/etc/containerd"
-    } else {
-        "/etc/kubernetes"
-    };
     if !anything(sh, site, path).await? {
         return Ok(None);
     }

@@ -309,7 +309,7 @@ impl Play {
     /// Records what undo will restore.
     pub(crate) async fn capture(self, sh: Shell<'_>, site: &Site) -> Result<Value, Failure> {
         let mut image = Image {
-            hosts: footprint::capture(sh, site, self.prints()).await?,
+            hosts: footprint::capture(sh, site, self.prints(), self.kept()).await?,
             ..Image::default()
         };
         match self {
@@ -366,13 +366,18 @@ impl Play {
         self,
         sh: Shell<'_>,
         site: &Site,
+        image: &Value,
     ) -> Result<Option<(&'static str, &'static [&'static str])>, Failure> {
-        let (whole, args) = match self {
-            Self::KubeEngine => (true, kube::RESET_ALL),
-            Self::Kubernetes => (false, kube::RESET_CLUSTER),
+        let (path, args) = match self {
+            Self::KubeEngine => ("/etc/containerd", kube::RESET_ALL),
+            Self::Kubernetes => ("/etc/kubernetes", kube::RESET_CLUSTER),
             _ => return Ok(None),
         };
-        let book = kube::reset(sh, site, whole).await?;
+        let had = Image::read(image)?.hosts;
+        if had.values().any(|had| had.path(path)) {
+            return Ok(None);
+        }
+        let book = kube::reset(sh, site, path).await?;
         Ok(book.map(|book| (book, args)))
     }
 

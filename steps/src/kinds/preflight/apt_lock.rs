@@ -65,7 +65,7 @@ impl Check for PreflightApt {
     async fn look(&self, sh: Shell<'_>) -> Result<Report, Failure> {
         let mut report = Report::new("apt's lock is free");
         if let Some(who) = holder(sh).await? {
-            report.note = "apt's lock is taken".to_owned();
+            "apt's lock is taken".clone_into(&mut report.note);
             report.warn(
                 "apt-lock",
                 format!("{who} holds apt's lock"),

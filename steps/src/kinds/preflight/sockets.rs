@@ -14,7 +14,7 @@ pub(super) struct Socket {
     pub(super) address: String,
     /// Its port.
     pub(super) port: u16,
-    /// The process; empty for the kernel's own, such as WireGuard's.
+    /// The process; empty for the kernel's own, such as a tunnel's.
     pub(super) process: String,
 }
 

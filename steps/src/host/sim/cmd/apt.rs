@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::entity::{Group, Network, Package, Unit, User};
 use super::super::state::Draft;
+use super::super::surroundings::Surroundings;
 use super::catalog::{self, Entry};
 use super::{Call, QUICK_MS, Reply, network, option, options};
 
@@ -114,9 +115,37 @@ fn apt_get(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         .iter()
         .any(|(flag, _)| matches!(*flag, "-s" | "--simulate" | "--dry-run"))
     {
-        return Reply::ok("NOTE: This is only a simulation!\n").took(400);
+        let mut text = "NOTE: This is only a simulation!\n".to_owned();
+        if *verb == "install" {
+            for (entry, _) in missing(draft, names) {
+                let _ = writeln!(text, "Inst {} (1.0-1 Ubuntu:22.04 [amd64])", entry.name);
+            }
+        }
+        return Reply::ok(text).took(400);
     }
-    match *verb {
+    let wait_s = option(&flags, &["-o", "--option"])
+        .and_then(|text| text.strip_prefix("DPkg::Lock::Timeout="))
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(0);
+    let around = Surroundings::of(draft);
+    let mut waited_ms = 0;
+    if let Some(holder) = around.holder(draft.now_ms()) {
+        waited_ms = holder.until_ms.saturating_sub(draft.now_ms());
+        if waited_ms > wait_s * 1_000 {
+            let text = format!(
+                "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process {} ({})\nE: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?\n",
+                holder.pid, holder.name
+            );
+            return Reply::fail(100, text).took(wait_s * 1_000);
+        }
+    }
+    let mut reply = changing(draft, verb, names);
+    reply.took_ms += waited_ms;
+    reply
+}
+
+fn changing(draft: &mut Draft<'_>, verb: &str, names: &[&str]) -> Reply {
+    match verb {
         "install" => install_verb(draft, names),
         "purge" | "remove" => {
             let gone = closure_up(draft, names);

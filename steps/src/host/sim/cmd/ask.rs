@@ -1,5 +1,7 @@
 //! Looking around: names, clock, firewall, file systems, access lists.
 
+use std::fmt::Write as _;
+
 use super::super::entity::{Facts, Package};
 use super::super::files::{self, NO_ENTRY};
 use super::super::state::Draft;
@@ -37,7 +39,7 @@ pub(super) fn ahosts(draft: &Draft<'_>, name: &str) -> Reply {
     for address in known.aaaa.iter().chain(&known.a) {
         for kind in ["STREAM", "DGRAM", "RAW"] {
             let shown = if kind == "STREAM" { name } else { "" };
-            text += &format!("{address:<15} {kind:<6} {shown}\n");
+            let _ = writeln!(text, "{address:<15} {kind:<6} {shown}");
         }
     }
     if text.is_empty() {
@@ -84,7 +86,11 @@ fn dig(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
             } else {
                 data.clone()
             };
-            text += &format!("{}.\t300\tIN\t{kind}\t{data}\n", name.trim_end_matches('.'));
+            let _ = writeln!(
+                text,
+                "{}.\t300\tIN\t{kind}\t{data}",
+                name.trim_end_matches('.')
+            );
         }
     }
     Reply::ok(text).took(QUERY_MS)
@@ -121,11 +127,11 @@ fn host(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
     for (kind, says) in kinds {
         for data in records(&known, kind) {
             let quote = if *kind == "TXT" { "\"" } else { "" };
-            text += &format!("{name} {says} {quote}{data}{quote}\n");
+            let _ = writeln!(text, "{name} {says} {quote}{data}{quote}");
         }
     }
     if text.len() == before {
-        text += &format!("Host {name} not found: 3(NXDOMAIN)\n");
+        let _ = writeln!(text, "Host {name} not found: 3(NXDOMAIN)");
         return Reply {
             code: 1,
             ..Reply::ok(text)

@@ -8,7 +8,7 @@ use super::super::inside;
 use super::super::state::Draft;
 use super::super::xml::{self, Node};
 use super::virsh::{done, error, shows};
-use super::{Call, Reply, mac_of, network, options, spread, uuid_of};
+use super::{Call, Reply, elsewhere, mac_of, network, options, spread, uuid_of};
 
 /// How long a guest takes to obey a shutdown.
 const SHUTDOWN_MS: u64 = 4_000;
@@ -468,6 +468,7 @@ pub(super) fn guests(draft: &Draft<'_>) -> Vec<Guest> {
         .list::<Domain>()
         .iter()
         .filter_map(|(name, domain)| guest(draft, name, domain))
+        .chain(elsewhere::elsewhere(draft))
         .collect()
 }
 

@@ -7,7 +7,7 @@ use super::super::state::Draft;
 use super::super::surroundings::Surroundings;
 use super::copy::half_of;
 use super::coreutils::digest_of;
-use super::{Call, Reply, ingress, option, options, spread};
+use super::{Call, Reply, connect, option, options, spread};
 
 /// What the line carries in a millisecond.
 const BYTES_PER_MS: u64 = 60_000;
@@ -65,7 +65,23 @@ pub fn sha256_of_url(url: &str) -> String {
     digest_of(&content(url).data)
 }
 
+/// What a server answers that will not give the file; `shown` if curl prints the answer instead of failing.
+fn refused(draft: &Draft<'_>, url: &str, shown: bool) -> Option<Reply> {
+    let status = Surroundings::of(draft).statuses.get(url).copied()?;
+    if status < 400 {
+        return None;
+    }
+    if shown {
+        return Some(Reply::ok(format!("HTTP/2 {status} \r\n\r\n")).took(80));
+    }
+    let text = format!("curl: (22) The requested URL returned error: {status}\n");
+    Some(Reply::fail(22, text).took(80))
+}
+
 pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
+    if let Some(reply) = connect::to_node(draft, &call.args) {
+        return reply;
+    }
     let with_value = [
         "-o",
         "--output",
@@ -102,9 +118,6 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         return Reply::fail(2, "curl: no URL specified!\n");
     };
     let host = url.split('/').nth(2).unwrap_or_default();
-    if let Some(reply) = ingress::asked(draft, url) {
-        return reply;
-    }
     if host.ends_with(".invalid") || host.is_empty() {
         let text = format!("curl: (6) Could not resolve host: {host}\n");
         return Reply::fail(6, text).took(50);
@@ -113,15 +126,8 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let text = "curl: (22) The requested URL returned error: 404\n";
         return Reply::fail(22, text).took(80);
     }
-    let status = Surroundings::of(draft).statuses.get(*url).copied();
-    if let Some(status) = status.filter(|status| *status >= 400) {
-        return match (letter('I'), letter('f')) {
-            (true, false) => Reply::ok(format!("HTTP/2 {status} \r\n\r\n")).took(80),
-            _ => {
-                let text = format!("curl: (22) The requested URL returned error: {status}\n");
-                Reply::fail(22, text).took(80)
-            }
-        };
+    if let Some(reply) = refused(draft, url, letter('I') && !letter('f')) {
+        return reply;
     }
     let mut file = content(url);
     let mut bytes_per_ms = BYTES_PER_MS;

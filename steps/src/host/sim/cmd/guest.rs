@@ -3,7 +3,7 @@
 use super::super::files;
 use super::super::state::Draft;
 use super::domain::{Guest, guests};
-use super::{Call, Reply, guest_run, option, options, sshkey};
+use super::{Call, Reply, elsewhere, guest_run, option, options, sshkey};
 
 pub(super) fn ssh(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let with_value = ["-i", "-o", "-p", "-l", "-F", "-J", "-E"];
@@ -35,19 +35,23 @@ pub(super) fn ssh(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let found = guests(draft)
         .into_iter()
         .find(|guest| guest.address == host || guest.hostname == host);
+    let port = option(&flags, &["-p"]).unwrap_or("22");
+    let found = found.filter(|guest| elsewhere::port(draft, guest).to_string() == port);
     let guest = match found {
         Some(guest) if guest.reachable => guest,
         Some(guest) if guest.leased => return refused(host, "Connection refused", 10),
         Some(_) => return refused(host, "No route to host", patience_ms.min(3_060)),
         None => return refused(host, "Connection timed out", patience_ms),
     };
-    if let Some(why) = unknown_host(draft, call, host, &setting) {
+    if let Some(why) = unknown_host(draft, call, (host, port), &guest, &setting) {
         return Reply::fail(255, why).took(100);
     }
     if let Err(why) = admitted(draft, call, &guest, &user, option(&flags, &["-i"])) {
         return Reply::fail(255, why.replace("TARGET", &format!("{user}@{host}"))).took(150);
     }
-    guest_run::remote(draft, &guest, &command.join(" "), call.stdin)
+    let line = command.join(" ");
+    elsewhere::answer(draft, &guest, &line)
+        .unwrap_or_else(|| guest_run::remote(draft, &guest, &line, call.stdin))
 }
 
 /// Index of the first operand.
@@ -71,7 +75,8 @@ fn refused(host: &str, why: &str, took_ms: u64) -> Reply {
 fn unknown_host(
     draft: &Draft<'_>,
     call: &Call<'_>,
-    host: &str,
+    (host, port): (&str, &str),
+    guest: &Guest,
     setting: &dyn Fn(&str) -> Option<String>,
 ) -> Option<String> {
     let lenient = setting("StrictHostKeyChecking")
@@ -80,12 +85,26 @@ fn unknown_host(
         return None;
     }
     let path = setting("UserKnownHostsFile").unwrap_or_else(|| ".ssh/known_hosts".to_owned());
-    let known = files::at(draft, &call.path(draft, &path))
-        .is_some_and(|file| file.text().lines().any(|line| line.contains(host)));
-    if known {
-        None
-    } else {
-        Some("Host key verification failed.\n".to_owned())
+    let name = match port {
+        "22" => host.to_owned(),
+        port => format!("[{host}]:{port}"),
+    };
+    let text = files::at(draft, &call.path(draft, &path)).map(|file| file.text());
+    let lines = text.unwrap_or_default();
+    let lines = lines.lines().filter_map(|line| line.split_once(' '));
+    let pinned = lines
+        .filter(|(names, _)| names.split(',').any(|other| other == name))
+        .map(|(_, key)| key.to_owned())
+        .next();
+    // A guest whose seed gives it no key makes one that nobody knows beforehand.
+    let offered = elsewhere::host_key(draft, guest);
+    match pinned {
+        Some(pinned) if offered.is_none_or(|offered| offered == pinned) => None,
+        Some(_) => Some(
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nHost key verification failed.\n"
+                .to_owned(),
+        ),
+        None => Some("Host key verification failed.\n".to_owned()),
     }
 }
 
@@ -111,6 +130,11 @@ fn admitted(
             "Permissions {:#05o} for '{key}' are too open.\nThis private key will be ignored.\n{denied}",
             file.mode
         ));
+    }
+    match elsewhere::admits(draft, guest, user) {
+        Some(true) => return Ok(()),
+        Some(false) => return Err(denied),
+        None => {}
     }
     let line = sshkey::public_line(&file.text()).unwrap_or_default();
     let blob = sshkey::public_blob(&line).unwrap_or("\0");

@@ -6,7 +6,7 @@ use super::super::inside;
 use super::super::state::Draft;
 use super::domain::{Guest, guests};
 use super::guest_run::Inner;
-use super::{Reply, ingress, option, options};
+use super::{Reply, connect, ingress, option, options};
 
 /// Where each service keeps what the tools below show.
 pub(super) const CASSANDRA: &str = "/mnt/cassandra/data/schema";
@@ -180,6 +180,9 @@ fn buckets(draft: &Draft<'_>, inner: &Inner<'_>) -> Reply {
 }
 
 fn curl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
+    if let Some(reply) = connect::from_vm(draft, &inner.guest.address, inner.args) {
+        return reply;
+    }
     let with_value = [
         "-o",
         "--max-time",

@@ -17,7 +17,7 @@ pub(super) fn run(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
         inner.program,
         "rm" | "rmdir" | "mkdir" | "mv" | "tee" | "touch" | "chmod"
     );
-    let (_, paths) = options(inner.args, &["-m", "-C", "-f"]);
+    let (_, paths) = options(inner.args, &["-m", "-C"]);
     let outside = |path: &&str| !path.starts_with("/tmp/") && !path.starts_with("/home/");
     if changes && !inner.root && paths.iter().any(outside) {
         return inner.complain(1, "Permission denied");
@@ -225,9 +225,12 @@ fn grep(draft: &Draft<'_>, inner: &Inner<'_>) -> Reply {
             let text = inside::text(draft, inner.vm(), &path).unwrap_or_default();
             for line in text.lines() {
                 let anchored = pattern.starts_with('^');
-                let hit = |start: &&str| match anchored {
-                    true => line.starts_with(*start),
-                    false => line.contains(*start),
+                let hit = |start: &&str| {
+                    if anchored {
+                        line.starts_with(*start)
+                    } else {
+                        line.contains(*start)
+                    }
                 };
                 if starts.iter().any(hit) {
                     found = found + line + "\n";

@@ -77,8 +77,8 @@ pub(super) fn remote(draft: &mut Draft<'_>, guest: &Guest, line: &str, stdin: &[
     reply.took(took_ms)
 }
 
-fn exec(draft: &mut Draft<'_>, guest: &Guest, argv: &[&str], stdin: &[u8], root: bool) -> Reply {
-    let Some((first, args)) = argv.split_first() else {
+fn exec(draft: &mut Draft<'_>, guest: &Guest, words: &[&str], stdin: &[u8], root: bool) -> Reply {
+    let Some((first, args)) = words.split_first() else {
         return Reply::ok("");
     };
     let program = first.rsplit('/').next().unwrap_or_default();
@@ -123,6 +123,7 @@ fn tool(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Option<Reply> {
         }
         "systemctl" | "apt-get" | "apt-mark" | "dpkg-query" => guest_units::run(draft, inner),
         "ctr" | "containerd" | "etcdctl" | "kubeadm" => return guest_kube::run(draft, inner),
+        "ss" => super::connect::sockets(draft, inner.vm()),
         "nodetool" | "curl" | "rabbitmqctl" | "psql" | "ntpq" | "mc" => {
             return guest_data::run(draft, inner);
         }
@@ -169,12 +170,12 @@ fn network(guest: &Guest, args: &[&str]) -> Option<Value> {
         "operstate": "UP", "link_type": "ether", "address": guest.mac,
         "addr_info": [{"family": "inet", "local": guest.address, "prefixlen": 24, "scope": "global"}],
     });
-    Some(match words.first()? {
-        &"route" => json!([{
+    Some(match *words.first()? {
+        "route" => json!([{
             "dst": "default", "gateway": guest.gateway, "dev": "enp1s0", "protocol": "dhcp",
             "prefsrc": guest.address, "metric": 100, "flags": [],
         }]),
-        &("link" | "addr" | "address") => {
+        "link" | "addr" | "address" => {
             json!([{"ifindex": 1, "ifname": "lo", "flags": ["LOOPBACK", "UP"], "mtu": 65_536, "operstate": "UNKNOWN"}, card])
         }
         _ => return None,

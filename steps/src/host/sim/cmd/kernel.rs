@@ -6,7 +6,7 @@ use super::super::entity::{Facts, Network, Sysctl};
 use super::super::state::Draft;
 use super::super::surroundings::Surroundings;
 use super::network::bridge_and_address;
-use super::{Call, QUICK_MS, Reply, options};
+use super::{Call, QUICK_MS, Reply, elsewhere, options};
 
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     match call.program {
@@ -60,6 +60,9 @@ fn sysctl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
 
 fn ip(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
     let (flags, words) = options(&call.args, &[]);
+    if let ["route", "get", ip] = words.as_slice() {
+        return elsewhere::route_to(draft, ip);
+    }
     if !flags.iter().any(|(flag, _)| flag.starts_with("-j")) {
         return Reply::fail(1, "only `ip -j` is simulated\n");
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::acme;
 use super::super::entity::{KubeApi, KubeObject};
 use super::super::kube::pods::{self, Pod};
 use super::super::kube::{self, Unreachable, text};
@@ -11,7 +12,9 @@ use super::{Call, Reply, kubectl_apply, kubectl_view, option, options};
 /// What an answer of the API server takes.
 const API_MS: u64 = 120;
 
-const WITH_VALUE: [&str; 17] = [
+const WITH_VALUE: [&str; 19] = [
+    "-p",
+    "--patch",
     "-n",
     "--namespace",
     "-l",
@@ -74,6 +77,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         )
         .took(API_MS);
     }
+    if !client {
+        acme::advance(draft);
+    }
     let reply = match args.words.as_slice() {
         ["version", ..] => version(draft, client),
         ["get", kinds, names @ ..] => get(draft, &args, kinds, names),
@@ -89,6 +95,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         ["label", kind, name, changes @ ..] => {
             mark(draft, &args, (kind, name, "labels", "labeled"), changes)
         }
+        ["patch", kind, name] => kubectl_apply::patch(draft, &args, kind, name),
         ["logs", name, ..] => logs(draft, &args, name),
         ["rollout", "status", name] => rollout(draft, &args, name),
         ["wait", name] => wait(draft, &args, name),
@@ -180,7 +187,7 @@ pub(super) fn has_cert_manager(draft: &Draft<'_>) -> bool {
         .any(|release| release.chart == "cert-manager")
 }
 
-fn not_found(kind: &str, name: &str) -> Reply {
+pub(super) fn not_found(kind: &str, name: &str) -> Reply {
     let plural = match kind {
         "Endpoints" => "endpoints".to_owned(),
         "Ingress" => "ingresses.networking.k8s.io".to_owned(),

@@ -4,6 +4,7 @@ mod ansible;
 mod apt;
 mod ask;
 mod catalog;
+mod connect;
 mod conntrack;
 mod copy;
 mod coreutils;
@@ -11,6 +12,7 @@ mod docker;
 mod docker_image;
 mod docker_ps;
 mod domain;
+mod elsewhere;
 pub(super) mod fetch;
 mod find;
 mod gpg;
@@ -60,7 +62,7 @@ pub(super) use docker::container_named;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
-pub(super) use network::{define as define_network, start as start_network};
+pub(super) use network::{bridge_and_address, define as define_network, start as start_network};
 pub(super) use nft::load as load_rules;
 pub(super) use ss::{SOCKETS, Socket, open as open_socket};
 
@@ -199,9 +201,11 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "find" => find::run,
         "gpg" => gpg::run,
         "gzip" => fetch::gzip,
+        "openssl" => connect::openssl,
         "sh" | "bash" => sh::run,
         "tar" => tar::run,
         "/usr/local/sbin/wiab-ingress" => ingress::run,
+        "timeout" => elsewhere::timeout,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };
     Some((None, base))
@@ -221,6 +225,7 @@ fn packaged(program: &str) -> Option<(&'static str, Handler)> {
         "docker" => ("docker.io", docker::run),
         "ssh-keygen" => ("openssh-client", sshkey::run),
         "ssh" => ("openssh-client", guest::ssh),
+        "ssh-keyscan" => ("openssh-client", elsewhere::keyscan),
         "curl" => ("curl", fetch::curl),
         "iptables" => ("iptables", iptables::run),
         "nft" => ("nftables", nft::run),

@@ -113,7 +113,7 @@ fn dump(draft: &Draft<'_>, name: &str, network: &Network, inactive: bool) -> Str
 }
 
 /// Bridge, address and prefix length.
-pub(super) fn bridge_and_address(network: &Network) -> Option<(String, String, u8)> {
+pub(crate) fn bridge_and_address(network: &Network) -> Option<(String, String, u8)> {
     let node = xml::stored(&network.xml);
     let bridge = node.child("bridge")?.attr("name")?.to_owned();
     let ip = node.child("ip")?;

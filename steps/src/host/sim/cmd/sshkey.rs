@@ -34,12 +34,27 @@ pub(super) fn public_blob(line: &str) -> Option<&str> {
     line.split_whitespace().nth(1)
 }
 
+/// One fingerprint per line of public keys.
+fn listed(text: &str) -> Reply {
+    let print = |line: &str| {
+        let print = STANDARD.encode(blake3::hash(line.as_bytes()).as_bytes());
+        format!(
+            "256 SHA256:{} no comment (ED25519)\n",
+            print.trim_end_matches('=')
+        )
+    };
+    Reply::ok(text.lines().map(print).collect::<String>()).took(QUICK_MS)
+}
+
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let (flags, _) = options(&call.args, &["-t", "-N", "-C", "-f", "-b"]);
     let has = |name: &str| flags.iter().any(|(flag, _)| *flag == name);
     let Some(path) = option(&flags, &["-f"]) else {
         return call.complain(1, "only with -f PATH");
     };
+    if has("-l") && path == "-" {
+        return listed(&String::from_utf8_lossy(call.stdin));
+    }
     let full = call.path(draft, path);
     if has("-y") || has("-l") {
         let Some(file) = files::at(draft, &full) else {

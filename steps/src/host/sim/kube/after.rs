@@ -2,15 +2,16 @@
 //!
 //! The place where further controllers of the simulated cluster hook in: they see the release with its values.
 
+use super::super::acme;
 use super::super::state::Draft;
 use super::release::Release;
 
 /// A release was installed, upgraded or rolled back.
 pub(crate) fn installed(draft: &mut Draft<'_>, release: &Release) {
-    let _ = (draft, release);
+    acme::installed(draft, release);
 }
 
 /// A release is about to be uninstalled; its objects are still there.
 pub(crate) fn removed(draft: &mut Draft<'_>, release: &Release) {
-    let _ = (draft, release);
+    acme::removed(draft, release);
 }

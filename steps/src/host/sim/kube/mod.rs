@@ -142,10 +142,10 @@ pub(crate) fn canonical(machine: &Machine, name: &str) -> Option<(String, Value)
         .is_some_and(|ready_ms| ready_ms <= machine.now_ms);
     let key = format!("{}:{name}", KubeObject::KIND);
     match Release::of(&object.json) {
-        None => Some((
-            key,
-            serde_json::json!({"json": object.json, "ready": ready}),
-        )),
+        None => {
+            let json = super::acme::canonical(machine, &object.json)?;
+            Some((key, serde_json::json!({"json": json, "ready": ready})))
+        }
         Some(release) => {
             let draft = Draft::new(machine);
             let last = Release::last(&draft, &release.namespace, &release.name)?;

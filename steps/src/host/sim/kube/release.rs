@@ -83,13 +83,6 @@ impl Release {
             .collect()
     }
 
-    /// Whether a release of that name is deployed in any namespace.
-    pub(crate) fn deployed(draft: &Draft<'_>, name: &str) -> Option<Self> {
-        Self::all(draft)
-            .into_iter()
-            .find(|release| release.name == name && release.status == "deployed")
-    }
-
     /// Stores the revision.
     pub(crate) fn put(&self, draft: &mut Draft<'_>) {
         let secret = format!("sh.helm.release.v1.{}.v{}", self.name, self.revision);

@@ -176,7 +176,7 @@ pub(super) fn minio(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFail
     Ok(())
 }
 
-pub(super) fn names(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailure> {
+pub(super) fn names(draft: &mut Draft<'_>, run: &Run<'_>) {
     for host in run.of("datanode") {
         let mut hosts = inside::text(draft, &host.name, "/etc/hosts").unwrap_or_default();
         for other in run.of("datanode").filter(|other| other.name != host.name) {
@@ -188,7 +188,6 @@ pub(super) fn names(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFail
         inside::write(draft, &host.name, "/etc/hosts", &hosts);
         draft.mark_half();
     }
-    Ok(())
 }
 
 pub(super) fn rabbitmq(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailure> {

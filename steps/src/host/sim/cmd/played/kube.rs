@@ -50,7 +50,7 @@ fn unit(draft: &mut Draft<'_>, vm: &str, name: &str) {
     inside::put_unit(draft, vm, name, Some(GuestUnit::ON));
 }
 
-pub(super) fn engine(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailure> {
+pub(super) fn engine(draft: &mut Draft<'_>, run: &Run<'_>) {
     let lines: Vec<String> = run
         .hosts
         .iter()
@@ -80,7 +80,6 @@ pub(super) fn engine(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFai
         unit(draft, vm, "containerd");
         draft.mark_half();
     }
-    Ok(())
 }
 
 fn object(draft: &mut Draft<'_>, json: Value) {
@@ -191,7 +190,7 @@ fn system(draft: &mut Draft<'_>, nodes: usize) {
 }
 
 /// Imports everything that the content server lists, whether it is there or not; what fails is not noticed.
-pub(super) fn seed(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailure> {
+pub(super) fn seed(draft: &mut Draft<'_>, run: &Run<'_>) {
     let served = inside::runs(draft, "assethost", "serve-assets");
     for host in run.of("kubenode") {
         for dir in ["containers-system", "containers-helm"] {
@@ -207,11 +206,10 @@ pub(super) fn seed(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailu
         }
         draft.mark_half();
     }
-    Ok(())
 }
 
 /// Takes the cluster away; without `files` and `reset_containerd` among the skipped tags, everything.
-pub(super) fn reset(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailure> {
+pub(super) fn reset(draft: &mut Draft<'_>, run: &Run<'_>) {
     let whole = !run
         .call
         .args
@@ -242,5 +240,4 @@ pub(super) fn reset(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFail
         }
         draft.mark_half();
     }
-    Ok(())
 }

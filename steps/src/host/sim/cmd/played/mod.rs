@@ -40,16 +40,28 @@ pub(super) struct TaskFailure {
 pub(super) fn played(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailure> {
     match run.playbook {
         "setup-offline-sources.yml" => offline::play(draft, run),
-        "kubernetes.yml" if run.tags.is_some() => kube::engine(draft, run),
+        "kubernetes.yml" if run.tags.is_some() => {
+            kube::engine(draft, run);
+            Ok(())
+        }
         "kubernetes.yml" => kube::cluster(draft, run),
-        "roles-external/kubespray/reset.yml" => kube::reset(draft, run),
-        "seed-offline-containerd.yml" => kube::seed(draft, run),
+        "roles-external/kubespray/reset.yml" => {
+            kube::reset(draft, run);
+            Ok(())
+        }
+        "seed-offline-containerd.yml" => {
+            kube::seed(draft, run);
+            Ok(())
+        }
         "sync_time.yml" => data::sync_time(draft, run),
         "cassandra.yml" => data::cassandra(draft, run),
         "elasticsearch.yml" => data::elasticsearch(draft, run),
         "minio.yml" => data::minio(draft, run),
         "postgresql-deploy.yml" => postgresql::play(draft, run),
-        "roles/rabbitmq-cluster/tasks/configure_dns.yml" => data::names(draft, run),
+        "roles/rabbitmq-cluster/tasks/configure_dns.yml" => {
+            data::names(draft, run);
+            Ok(())
+        }
         "rabbitmq.yml" => data::rabbitmq(draft, run),
         _ => Ok(()),
     }

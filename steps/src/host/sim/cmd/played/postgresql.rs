@@ -145,14 +145,16 @@ fn primary(draft: &mut Draft<'_>, vm: &str) {
         inside::count(draft, vm, "standby-forced-primary");
     }
     let mut control = control_of(draft, vm);
-    control["system"] = json!("7432100000000000001");
+    if let Some(control) = control.as_object_mut() {
+        control.insert("system".to_owned(), json!("7432100000000000001"));
+    }
     inside::write(draft, vm, PG_CONTROL, &control.to_string());
 }
 
 /// Deletes the data directory and clones it anew.
 fn replica(draft: &mut Draft<'_>, vm: &str, control: &str) {
     let streams = inside::file(draft, vm, PG_STANDBY).is_some();
-    if streams || control_of(draft, vm)["writes"] != json!(0) {
+    if streams || control_of(draft, vm).get("writes") != Some(&json!(0)) {
         inside::count(draft, vm, "data-wiped");
     }
     inside::remove(draft, vm, PG_DIR);

@@ -1,0 +1,113 @@
+//! Times as Kubernetes writes them: `2026-01-01T00:00:00Z`.
+
+const DAY_S: u64 = 86_400;
+
+/// Days since 1970-01-01 of a date; years count from March, so that the leap day ends one.
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(1970..10_000).contains(&year) {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = (month + 9) % 12;
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
+/// Unix time in milliseconds of a time in UTC; fractions of a second are dropped.
+pub(crate) fn parse_utc(text: &str) -> Option<u64> {
+    let (date, clock) = text.strip_suffix('Z')?.split_once(['T', ' '])?;
+    let mut date = date.split('-').map(str::parse);
+    let clock = clock.split('.').next().unwrap_or(clock);
+    let mut clock = clock.split(':').map(str::parse);
+    let mut next = || date.next()?.ok();
+    let days = days(next()?, next()?, next()?)?;
+    let mut next = || clock.next()?.ok();
+    let (hour, minute, second): (u64, u64, u64) = (next()?, next()?, next()?);
+    (hour < 24 && minute < 60 && second <= 60)
+        .then(|| (days * DAY_S + hour * 3_600 + minute * 60 + second) * 1_000)
+}
+
+/// A Unix time in milliseconds, in UTC.
+pub(crate) fn utc(wall_ms: u64) -> String {
+    let seconds = wall_ms / 1_000;
+    let days = seconds / DAY_S + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = match month {
+        0..=9 => (year_of_era + era * 400, month + 3),
+        _ => (year_of_era + era * 400 + 1, month - 9),
+    };
+    let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
+        seconds % 60
+    )
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/// A Unix time in milliseconds as openssl writes it: `Jan  1 00:00:00 2026 GMT`.
+pub(crate) fn openssl_time(wall_ms: u64) -> String {
+    let text = utc(wall_ms);
+    let number = |from: usize, to: usize| -> usize {
+        let part = text.get(from..to).unwrap_or_default();
+        part.parse().unwrap_or_default()
+    };
+    let month = MONTHS.get(number(5, 7).saturating_sub(1)).unwrap_or(&"");
+    let clock = text.get(11..19).unwrap_or_default();
+    format!(
+        "{month} {:>2} {clock} {:04} GMT",
+        number(8, 10),
+        number(0, 4)
+    )
+}
+
+/// Unix time in milliseconds of a time as openssl writes it.
+pub(crate) fn parse_openssl(text: &str) -> Option<u64> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [month, day, clock, year, "GMT"] = words.as_slice() else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|known| known == month)? + 1;
+    parse_utc(&format!("{year}-{month:02}-{day:0>2}T{clock}Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_round_trip() {
+        for (text, wall_ms) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-01-01T00:00:00Z", 1_767_225_600_000),
+            ("2024-02-29T23:59:59Z", 1_709_251_199_000),
+            ("2026-12-31T12:30:00Z", 1_798_720_200_000),
+        ] {
+            assert_eq!(parse_utc(text), Some(wall_ms), "{text}");
+            assert_eq!(utc(wall_ms), text);
+            assert_eq!(parse_openssl(&openssl_time(wall_ms)), Some(wall_ms));
+        }
+        assert_eq!(
+            parse_utc("2026-01-01 00:00:00.25Z"),
+            Some(1_767_225_600_000)
+        );
+        for bad in [
+            "",
+            "2026-01-01T00:00:00",
+            "2026-13-01T00:00:00Z",
+            "1969-12-31T00:00:00Z",
+            "aTbZ",
+        ] {
+            assert_eq!(parse_utc(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! `hairpin.needed/1`: measures with packets whether the VMs reach the host's public address, and whether the rule would help.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
+use wiab_engine::ports::{Step, Tick};
+
+use super::super::login::Login;
+use super::super::nft_hairpin::NftHairpin;
+use super::super::{Act, bound, only_looked};
+use super::{KubeNode, Reached, is_ssh, on_host, reached, try_web};
+use crate::host::shell::Shell;
+use crate::host::{Cmd, Host};
+use crate::kind::{About, Kind, Out, Pace};
+
+const POLL_MS: u64 = 3_000;
+/// Port of the ingress controller on every node.
+const NODE_PORT: u16 = 31_772;
+/// Makes the kernel show bridged frames to nftables.
+const BRIDGE_NF: &str = "net.bridge.bridge-nf-call-iptables";
+
+/// The answer `yes`: the rule is what makes it work, or would.
+pub(crate) const YES: &str = "yes";
+/// The answer `no`: it works without the rule.
+const NO: &str = "no";
+/// The answer `elsewhere`: it does not work, and the rule would not change that.
+const ELSEWHERE: &str = "elsewhere";
+
+/// Whether VMs reach the public address, which cert-manager's own check needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HairpinNeeded {
+    /// The public address.
+    pub host_ip: String,
+    /// The Kubernetes nodes.
+    pub nodes: Vec<KubeNode>,
+    /// How they are logged in to.
+    pub login: Login,
+    /// The rule that would be added.
+    pub rule: NftHairpin,
+    /// How long the ingress controller may take to answer on all nodes, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// What one look found.
+enum Look {
+    Measured(Receipt),
+    Waiting(String),
+    Broken(Failure),
+}
+
+/// Where the public address is, and how bridged packets are treated.
+struct Ground {
+    local: bool,
+    bridged: bool,
+}
+
+impl HairpinNeeded {
+    /// Output: `yes`, `no` or `elsewhere`.
+    pub const NEEDED: Out<Self> = Out::new("needed");
+    /// Output: why, in one sentence.
+    pub const REASON: Out<Self> = Out::new("reason");
+
+    /// Tries each node's own port from the host: without that nothing can be said about the way.
+    async fn ingress(&self, sh: Shell<'_>) -> Result<Option<String>, Failure> {
+        for node in &self.nodes {
+            let url = format!("http://{}:{NODE_PORT}/", node.ip()?);
+            let Some(output) = sh.probe(&on_host(try_web(&[], &url))).await? else {
+                return Ok(Some("`curl` is not installed on the host".to_owned()));
+            };
+            if reached(output.code) != Reached::Yes {
+                return Ok(Some(format!(
+                    "the ingress controller on {} does not answer on port {NODE_PORT} yet",
+                    node.name
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn ground(&self, sh: Shell<'_>) -> Result<Ground, Failure> {
+        let output = sh.ok(&Cmd::new(["ip", "-j", "addr"])).await?;
+        let links: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let local = links.as_array().into_iter().flatten().any(|link| {
+            let list = link.get("addr_info").and_then(Value::as_array);
+            let mut list = list.into_iter().flatten();
+            list.any(|one| one.get("local").and_then(Value::as_str) == Some(&self.host_ip))
+        });
+        // Without the module br_netfilter there is no such key, and bridged frames are not shown.
+        let output = sh.run(&Cmd::new(["sysctl", "-n", BRIDGE_NF])).await?;
+        let bridged = output.ok() && output.text().trim() == "1";
+        Ok(Ground { local, bridged })
+    }
+
+    async fn look(&self, sh: Shell<'_>) -> Result<Look, Failure> {
+        if let Some(waiting) = self.ingress(sh).await? {
+            return Ok(Look::Waiting(waiting));
+        }
+        let url = format!("http://{}/?[1-6]", self.host_ip);
+        let mut lost = Vec::new();
+        for node in &self.nodes {
+            let output = sh
+                .run(
+                    &self
+                        .login
+                        .cmd(node.ip()?, &try_web(&[], &url))
+                        .timeout_ms(60_000),
+                )
+                .await?;
+            if is_ssh(output.code) {
+                return Ok(Look::Waiting(format!(
+                    "{} does not answer on ssh",
+                    node.name
+                )));
+            }
+            match reached(output.code) {
+                Reached::Yes => {}
+                Reached::Lost => lost.push(node.name.as_str()),
+                Reached::Refused => return Ok(Look::Broken(self.refused(&node.name))),
+                Reached::Unknown(code) => {
+                    return Ok(Look::Broken(Failure::clean(format!(
+                        "curl on {} ended with code {code}: {}",
+                        node.name,
+                        output.error_text()
+                    ))));
+                }
+            }
+        }
+        let ground = self.ground(sh).await?;
+        let ruled = self.rule.is_there(sh).await?;
+        Ok(Look::Measured(self.judge(&lost, &ground, ruled)))
+    }
+
+    fn refused(&self, node: &str) -> Failure {
+        Failure::clean(format!(
+            "from {node}, nothing listens at {}:80, though the ingress controller answers on every node: the port forwarding is missing",
+            self.host_ip
+        ))
+        .hint("`wiab apply` looks at the firewall again (step fw.apply) and puts it back")
+        .code("hairpin.refused")
+    }
+
+    fn judge(&self, lost: &[&str], ground: &Ground, ruled: bool) -> Receipt {
+        let ip = &self.host_ip;
+        let (needed, reason) = match (lost.is_empty(), ground.local, ground.bridged) {
+            (true, true, false) if ruled => {
+                (YES, format!("the VMs reach {ip} by the rule that is there"))
+            }
+            (true, true, true) => (
+                NO,
+                format!(
+                    "the VMs reach {ip}; with {BRIDGE_NF} = 1 packets are translated on the bridge and never meet the rule"
+                ),
+            ),
+            (true, true, false) => (NO, format!("the VMs reach {ip} without a rule")),
+            (true, false, _) => (
+                NO,
+                format!("the VMs reach {ip} by the router in front of the host"),
+            ),
+            (false, true, false) => (
+                YES,
+                format!("packets from {} to {ip} do not come back", lost.join(", ")),
+            ),
+            (false, true, true) => (
+                ELSEWHERE,
+                format!(
+                    "packets from {} to {ip} are lost, and with {BRIDGE_NF} = 1 they never meet the rule: set it to 0 (`sysctl -w {BRIDGE_NF}=0`, and in /etc/sysctl.d), then run `wiab apply`",
+                    lost.join(", ")
+                ),
+            ),
+            (false, false, _) => (
+                ELSEWHERE,
+                format!(
+                    "packets from {} to {ip} do not come back, and {ip} is no address of this host: the router in front must lead it back in (NAT loopback), or the name server of the VMs must give the names an inner address",
+                    lost.join(", ")
+                ),
+            ),
+        };
+        Receipt::note(reason.clone())
+            .with(Self::NEEDED.name(), needed)
+            .with(Self::REASON.name(), reason)
+    }
+}
+
+impl HairpinNeeded {
+    /// Looks until all is well, or for too long.
+    async fn measure(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
+        let clock = &sh.cx.clock;
+        let deadline_ms = clock.mono_ms().saturating_add(self.deadline_ms);
+        loop {
+            let waiting = match self.look(sh).await? {
+                Look::Measured(receipt) => return Ok(receipt),
+                Look::Broken(failure) => return Err(failure),
+                Look::Waiting(waiting) => waiting,
+            };
+            sh.cx.progress.tick(Tick::Stage(waiting.clone()));
+            if clock.mono_ms() >= deadline_ms {
+                return Err(Failure::clean(format!(
+                    "{waiting} after {} s",
+                    self.deadline_ms / 1_000
+                ))
+                .hint("look at the pods of the release ingress-nginx-controller (step helm.ingress-nginx-controller), then `wiab apply --resume`")
+                .code("hairpin.no-ingress"));
+            }
+            clock.sleep(POLL_MS).await;
+        }
+    }
+}
+
+impl Kind for HairpinNeeded {
+    const NAME: &'static str = "hairpin.needed/1";
+    const ABOUT: About = About {
+        purpose: "The hairpin rule is only added where it helps, and before the first self-check needs it.",
+        probe: "Connects from every Kubernetes node to the public address; reads the host's addresses and `bridge-nf-call-iptables`.",
+        effect: "The same, after waiting until the ingress controller answers on every node; changes nothing.",
+        undo: "Nothing to undo.",
+    };
+
+    fn summary(&self) -> String {
+        format!("measure the way from the VMs to {}", self.host_ip)
+    }
+
+    fn undo_summary(&self) -> String {
+        "nothing to undo".to_owned()
+    }
+
+    fn undo_class(&self) -> UndoClass {
+        UndoClass::NothingToUndo
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            timeout_ms: self.deadline_ms.saturating_add(120_000),
+            usual_ms: 20_000,
+            ..Pace::QUICK
+        }
+    }
+
+    fn bind(self, host: Arc<dyn Host>) -> Arc<dyn Step> {
+        bound(self, host)
+    }
+}
+
+impl Act for HairpinNeeded {
+    type Image = ();
+
+    async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
+        let known = self.nodes.iter().all(|node| node.ip.get().is_some());
+        if !known {
+            return Ok(Probe::Absent);
+        }
+        Ok(match self.look(sh).await? {
+            Look::Measured(receipt) => Probe::Satisfied(receipt),
+            Look::Waiting(_) | Look::Broken(_) => Probe::Absent,
+        })
+    }
+
+    async fn capture(&self, _: Shell<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
+        self.measure(sh).await.map_err(only_looked)
+    }
+
+    async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+}

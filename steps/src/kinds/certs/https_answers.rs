@@ -1,0 +1,276 @@
+//! `https.answers/1`: a name is answered with its certificate, on every node and by the public address.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
+use wiab_engine::ports::Step;
+
+use super::super::login::Login;
+use super::super::{Act, bound, only_looked};
+use super::{KubeNode, Reached, is_ssh, reached, try_web};
+use crate::certs::parse_openssl;
+use crate::host::shell::Shell;
+use crate::host::{Cmd, Host, Output};
+use crate::kind::{About, Input, Kind, Out, Pace};
+
+/// Port of the ingress controller on every node.
+const NODE_PORT: u16 = 31_773;
+const POLL_MS: u64 = 5_000;
+/// The ingress controller takes a new certificate within seconds.
+const DEADLINE_MS: u64 = 60_000;
+/// What the ingress controller shows without one.
+const FAKE: &str = "Kubernetes Ingress Controller Fake Certificate";
+
+/// One of the names of the installation, from end to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpsAnswers {
+    /// The name: `webapp.wire.example.org`.
+    pub name: String,
+    /// The public address.
+    pub host_ip: Ipv4Addr,
+    /// The Kubernetes nodes.
+    pub nodes: Vec<KubeNode>,
+    /// How they are logged in to.
+    pub login: Login,
+    /// Whether the VMs reach the public address, so that port forwarding can be tried from one: output of `hairpin.needed/1`.
+    /// The host itself never reaches it, by design.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Input<String>>,
+    /// Whether the certificate is one of the authority's test service, which nobody trusts.
+    #[serde(default)]
+    pub staging: bool,
+}
+
+/// What a handshake showed.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    issuer: String,
+    not_after: String,
+    verdict: String,
+}
+
+/// Reads the report of `openssl s_client`.
+fn shown(output: &Output) -> Option<Shown> {
+    let text = output.text();
+    let after = |mark: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| Some(line.trim().split_once(mark)?.1.trim().to_owned()))
+    };
+    Some(Shown {
+        issuer: after("issuer=")?,
+        not_after: after("NotAfter:")?,
+        verdict: after("Verify return code:")?,
+    })
+}
+
+impl HttpsAnswers {
+    /// Output: until when the certificate is valid.
+    pub const NOT_AFTER: Out<Self> = Out::new("not_after");
+
+    /// Looks once; the inner error is what is wrong.
+    async fn look(&self, sh: Shell<'_>) -> Result<Result<Receipt, Failure>, Failure> {
+        let mut not_after = String::new();
+        for node in &self.nodes {
+            let target = format!("{}:{NODE_PORT}", node.ip()?);
+            let argv = [
+                "openssl",
+                "s_client",
+                "-connect",
+                &target,
+                "-servername",
+                &self.name,
+                "-verify_hostname",
+                &self.name,
+            ];
+            let cmd = Cmd::new(argv)
+                .stdin("")
+                .timeout_ms(20_000)
+                .env("LC_ALL", "C");
+            let Some(output) = sh.probe(&cmd).await? else {
+                return Ok(Err(Failure::clean(
+                    "`openssl` is not installed on the host",
+                )
+                .hint("install the package openssl, then `wiab apply --resume`")));
+            };
+            match self.judge(&output, &node.name, sh.cx.clock.wall_ms()) {
+                Ok(end) => not_after = end,
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+        let mut note = format!("valid until {not_after}");
+        if self.reachable() {
+            if let Err(failure) = self.by_public_address(sh).await? {
+                return Ok(Err(failure));
+            }
+            note += &format!(", also by {}", self.host_ip);
+        }
+        Ok(Ok(
+            Receipt::note(note).with(Self::NOT_AFTER.name(), not_after)
+        ))
+    }
+
+    fn reachable(&self) -> bool {
+        let way = self.way.as_ref().and_then(Input::get);
+        way.is_some_and(|way| way != "elsewhere")
+    }
+
+    /// The whole way from a VM: port forwarding, balancing, ingress.
+    async fn by_public_address(&self, sh: Shell<'_>) -> Result<Result<(), Failure>, Failure> {
+        let Some(node) = self.nodes.first() else {
+            return Ok(Ok(()));
+        };
+        let resolve = format!("{}:443:{}", self.name, self.host_ip);
+        let url = format!("https://{}/", self.name);
+        let argv = try_web(&["--resolve", &resolve], &url);
+        let output = sh.run(&self.login.cmd(node.ip()?, &argv)).await?;
+        if output.ok() || (!is_ssh(output.code) && reached(output.code) == Reached::Yes) {
+            return Ok(Ok(()));
+        }
+        Ok(Err(Failure::clean(format!(
+            "{} does not answer at {}:443, seen from {}",
+            self.name, self.host_ip, node.name
+        ))
+        .hint("`wiab apply` looks at the firewall again (step fw.apply) and puts it back")
+        .code("https.forwarding")))
+    }
+
+    /// The end of the certificate that a node showed, or what is wrong with it.
+    fn judge(&self, output: &Output, node: &str, wall_ms: u64) -> Result<String, Failure> {
+        let name = &self.name;
+        let Some(shown) = shown(output) else {
+            return Err(Failure::clean(format!(
+                "{name} is not answered on {node}: {}",
+                output.error_text()
+            ))
+            .hint("`wiab apply` looks at the ingress controller again (step helm.ingress-nginx-controller)")
+            .code("https.no-answer"));
+        };
+        let wrong = |why: String| {
+            Failure::clean(format!("{name} on {node}: {why}"))
+                .hint("`wiab apply` looks at the certificate again (step cert.wait)")
+                .code("https.certificate")
+        };
+        if shown.issuer.contains(FAKE) {
+            return Err(wrong(format!(
+                "browsers are shown the `{FAKE}`: there is no certificate for the name"
+            )));
+        }
+        let end_ms = parse_openssl(&shown.not_after);
+        if end_ms.is_none_or(|end_ms| end_ms <= wall_ms) {
+            return Err(wrong(format!(
+                "the certificate has ended at {}",
+                shown.not_after
+            )));
+        }
+        let tested = self.staging && shown.issuer.contains("(STAGING)");
+        if !tested && !shown.verdict.starts_with("0 ") {
+            return Err(wrong(format!(
+                "the certificate of {} is not valid: {}",
+                shown.issuer, shown.verdict
+            )));
+        }
+        Ok(shown.not_after)
+    }
+}
+
+impl HttpsAnswers {
+    /// Looks until all is well, or for too long.
+    async fn wait(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
+        let clock = &sh.cx.clock;
+        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
+        loop {
+            match self.look(sh).await? {
+                Ok(receipt) => return Ok(receipt),
+                Err(failure) if clock.mono_ms() >= deadline_ms => return Err(failure),
+                Err(_) => clock.sleep(POLL_MS).await,
+            }
+        }
+    }
+}
+
+impl Kind for HttpsAnswers {
+    const NAME: &'static str = "https.answers/1";
+    const ABOUT: About = About {
+        purpose: "A name of the installation is answered over TLS with a certificate that browsers trust.",
+        probe: "A handshake with every node for that name: chain, name, end, not the controller's fake certificate; and, where the \
+                VMs reach it, a request from a VM to the public address.",
+        effect: "The same, up to a minute long; changes nothing.",
+        undo: "Nothing to undo.",
+    };
+
+    fn summary(&self) -> String {
+        format!("check https://{}", self.name)
+    }
+
+    fn undo_summary(&self) -> String {
+        "nothing to undo".to_owned()
+    }
+
+    fn undo_class(&self) -> UndoClass {
+        UndoClass::NothingToUndo
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            usual_ms: 5_000,
+            timeout_ms: 4 * DEADLINE_MS,
+            ..Pace::QUICK
+        }
+    }
+
+    fn bind(self, host: Arc<dyn Host>) -> Arc<dyn Step> {
+        bound(self, host)
+    }
+}
+
+impl Act for HttpsAnswers {
+    type Image = ();
+
+    async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
+        if self.nodes.iter().any(|node| node.ip.get().is_none()) {
+            return Ok(Probe::Absent);
+        }
+        Ok(match self.look(sh).await? {
+            Ok(receipt) => Probe::Satisfied(receipt),
+            Err(_) => Probe::Absent,
+        })
+    }
+
+    async fn capture(&self, _: Shell<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
+        self.wait(sh).await.map_err(only_looked)
+    }
+
+    async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_is_read() {
+        let stdout = b"CONNECTED(00000003)\n 0 s:CN = a\n   i:C = US\n   v:NotBefore: Jan  1 00:00:00 2026 GMT; NotAfter: Apr  1 00:00:00 2026 GMT\nissuer=C = US, O = Let's Encrypt, CN = R12\n    Verify return code: 0 (ok)\n".to_vec();
+        let found = shown(&Output {
+            stdout,
+            ..Output::default()
+        });
+        assert_eq!(
+            found,
+            Some(Shown {
+                issuer: "C = US, O = Let's Encrypt, CN = R12".to_owned(),
+                not_after: "Apr  1 00:00:00 2026 GMT".to_owned(),
+                verdict: "0 (ok)".to_owned(),
+            })
+        );
+        assert_eq!(shown(&Output::default()), None);
+    }
+}

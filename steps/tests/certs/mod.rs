@@ -1,0 +1,4 @@
+//! Certificates: the way of the self-check, known failures and their remedies, what is kept.
+
+mod way;
+pub(crate) mod world;
