@@ -14,9 +14,9 @@ mod traffic;
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    ChartSettings, CommandLine, Duration, Hairpin, HairpinPolicy, HostSettings, ImageSettings,
-    KubernetesSettings, MachineSettings, NetworkSettings, PlanName, PreflightSettings, Provider,
-    REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
+    ARTIFACT_HASH, ArtifactSettings, ChartSettings, CommandLine, Duration, Hairpin, HairpinPolicy,
+    HostSettings, ImageSettings, KubernetesSettings, MachineSettings, NetworkSettings, PlanName,
+    PreflightSettings, Provider, REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::images_seeded::Acmesolver;
 pub use wiab_steps::kinds::libvirt_domain::VirtType;

@@ -332,13 +332,38 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "vms.machines.*.host_key",
     },
     Key {
+        path: "artifact.hash", kind: Kind::Text, default: None, sample: "f1f624256bdab0f9f76158c7f45e0618ee641237",
+        about: "hash of the release; without it and source, f1f624256bdab0f9f76158c7f45e0618ee641237 (5.23)",
+        setting: "artifact.hash",
+    },
+    Key {
+        path: "artifact.source", kind: Kind::Text, default: None, sample: "/srv/images/wire.tgz",
+        about: "instead of a hash: an absolute path on the host, or an https:// URL",
+        setting: "artifact.source",
+    },
+    Key {
+        path: "artifact.sha256", kind: Kind::Text, default: None, sample: "0000000000000000000000000000000000000000000000000000000000000000",
+        about: "its SHA-256; without it, that of the first use is kept",
+        setting: "artifact.sha256",
+    },
+    Key {
+        path: "artifact.accept_expired_key", kind: Kind::Bool, default: Some("false"), sample: "false",
+        about: "whether a release whose package repository is signed with an expired key is used: that one repository is then trusted unsigned",
+        setting: "artifact.accept_expired_key",
+    },
+    Key {
+        path: "artifact.keep_download", kind: Kind::Bool, default: Some("false"), sample: "false",
+        about: "whether a rollback leaves the finished download",
+        setting: "artifact.keep_download",
+    },
+    Key {
         path: "image.source", kind: Kind::Text, default: Some("https://cloud-images.ubuntu.com/jammy/current/jammy-server-cloudimg-amd64.img"), sample: "/srv/images/jammy.img",
         about: "the base image: an absolute path on the host, or an https:// URL",
         setting: "image.source",
     },
     Key {
         path: "image.sha256", kind: Kind::Text, default: None, sample: "0000000000000000000000000000000000000000000000000000000000000000",
-        about: "its SHA-256; without it, that of the first download is kept",
+        about: "its SHA-256; without it, what SHA256SUMS beside the URL says, else that of the first download is kept",
         setting: "image.sha256",
     },
     Key {

@@ -42,6 +42,7 @@ fn build<K: Kind + DeserializeOwned>(
 pub const KINDS: &[Entry] = &[
     entry::<kinds::ansible_playbook::AnsiblePlaybook>(),
     entry::<kinds::apt_packages::AptPackages>(),
+    entry::<kinds::artifact_file::ArtifactFile>(),
     entry::<kinds::certs::calling_checked::CallingChecked>(),
     entry::<kinds::certs::cert_ready::CertReady>(),
     entry::<kinds::certs::cert_restored::CertRestored>(),
@@ -87,6 +88,9 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::preflight::os::PreflightOs>(),
     entry::<kinds::preflight::resources::PreflightResources>(),
     entry::<kinds::qcow2_overlay::Qcow2Overlay>(),
+    entry::<kinds::release_checked::ReleaseChecked>(),
+    entry::<kinds::group_vars::GroupVars>(),
+    entry::<kinds::release_tree::ReleaseTree>(),
     entry::<kinds::secrets_rendered::SecretsRendered>(),
     entry::<kinds::secrets_rotated::SecretsRotated>(),
     entry::<kinds::secrets_sealed::SecretsSealed>(),

@@ -76,12 +76,16 @@ impl Staging<'_> {
             ("/ansible", 0o755),
             ("/ansible/inventory", 0o755),
             ("/ansible/inventory/offline", 0o755),
+            ("/ansible/inventory/offline/group_vars", 0o755),
+            ("/ansible/inventory/offline/group_vars/all", 0o755),
             ("/.wiab", 0o700),
             ("/ssh", 0o700),
         ] {
             let path = format!("{}{path}", self.deploy);
             dirs.push(Dir { path, mode });
         }
+        let path = self.settings.releases_dir();
+        dirs.push(Dir { path, mode: 0o755 });
         let mut made = Vec::new();
         if self.settings.vms.provider == Provider::Libvirt {
             made.extend(["ssh/host".to_owned(), "nocloud".to_owned()]);

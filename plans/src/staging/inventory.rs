@@ -1,13 +1,13 @@
 //! What others read about the machines: `/etc/hosts`, the inventory, `.vm-env`; and whether it is true.
 
 use wiab_engine::id::StepId;
-use wiab_steps::kind::Input;
 use wiab_steps::kinds::file::File;
 use wiab_steps::kinds::file_block::FileBlock;
 use wiab_steps::kinds::inventory::{Inventory, InventoryHost};
 use wiab_steps::kinds::inventory_checked::InventoryChecked;
 use wiab_steps::kinds::vms_adopted::VmsAdopted;
 
+use super::artifact::Release;
 use super::existing::role;
 use super::{After, Anchor, Fleet, Ground, Reached, Staging, vm_env};
 
@@ -24,9 +24,8 @@ impl Staging<'_> {
             lines: lines.collect(),
         };
         self.plan.add("hosts.block", &[&ground.network], &block);
-        let inventory = self
-            .tree()
-            .map(|tree| self.inventory(ground, reached, tree));
+        let release = ground.release.as_ref();
+        let inventory = release.map(|release| self.inventory(ground, reached, release));
         let env = File {
             path: self.in_deploy(".vm-env"),
             content: vm_env(&self.machines),
@@ -41,19 +40,7 @@ impl Staging<'_> {
         inventory.unwrap_or_else(|| Anchor(env.id().clone()))
     }
 
-    /// The unpacked release, if the plan unpacks one.
-    fn tree(&self) -> Option<Input<String>> {
-        let unpack = self
-            .plan
-            .steps()
-            .iter()
-            .find(|step| step.id.as_str() == "art.unpack")?;
-        Some(Input::Output {
-            output: (unpack.id.clone(), "path".to_owned()),
-        })
-    }
-
-    fn inventory(&mut self, ground: &Ground, reached: &[Reached], tree: Input<String>) -> Anchor {
+    fn inventory(&mut self, ground: &Ground, reached: &[Reached], release: &Release) -> Anchor {
         let path = self.in_deploy("ansible/inventory/offline/inventory.yml");
         let mut hosts = Vec::new();
         for (machine, one) in self.machines.iter().zip(reached) {
@@ -76,7 +63,7 @@ impl Staging<'_> {
         };
         let inventory = Inventory {
             path: path.clone(),
-            tree,
+            tree: release.tree(),
             user: self.settings.user.clone(),
             key_file: "ssh/id_ed25519".to_owned(),
             known_hosts: "ssh/known_hosts".to_owned(),
@@ -84,7 +71,9 @@ impl Staging<'_> {
             mtu,
             overlay: self.settings.overlays.get("inventory").cloned(),
         };
-        let written = self.plan.add("inv.write", &[&ground.dirs], &inventory);
+        let written = self
+            .plan
+            .add("inv.write", &[&ground.dirs, &release.checked], &inventory);
         let checked = InventoryChecked {
             inventory: path,
             names: self

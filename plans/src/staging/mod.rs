@@ -1,5 +1,6 @@
 //! The plan `wiab-staging`: the DAG of the installation, written with typed handles.
 
+mod artifact;
 mod charts;
 #[cfg_attr(
     not(test),
@@ -111,6 +112,8 @@ struct Ground {
     network: Anchor,
     key: Handle<SshKeypair>,
     fleet: Fleet,
+    /// `None` when only some of the VMs are made, to try the machines alone.
+    release: Option<artifact::Release>,
 }
 
 /// Where the VMs come from.
@@ -198,7 +201,8 @@ impl<'a> Staging<'a> {
         let ground = self.ground();
         let reached = self.reached(&ground);
         let inventory = self.files(&ground, &reached);
-        self.firewall(&ground, &inventory);
+        let firewall = self.firewall(&ground, &inventory);
+        self.traffic_verified(firewall.as_ref(), None);
         self.hairpin(&ground);
         self.plan
     }
@@ -208,6 +212,7 @@ impl<'a> Staging<'a> {
         let packages = self.packages(&forward);
         let dirs = self.dirs();
         self.secrets(&dirs);
+        let release = self.release(packages.as_ref(), &dirs);
         let key = SshKeypair {
             path: self.in_deploy("ssh/id_ed25519"),
             comment: format!("wiab-{}", self.settings.name),
@@ -232,6 +237,7 @@ impl<'a> Staging<'a> {
             network,
             key,
             fleet,
+            release,
         }
     }
 

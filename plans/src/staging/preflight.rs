@@ -95,19 +95,23 @@ impl Staging<'_> {
     }
 
     fn downloads(&self) -> Option<PreflightArtifactUrl> {
-        let image = &self.settings.image.source;
-        let downloads: Vec<Download> = std::iter::once(image)
-            .filter(|url| url.starts_with("https://"))
-            .map(|url| Download {
-                name: "cloud-image".to_owned(),
-                url: url.clone(),
-                unpacked: false,
+        let image = ("cloud-image", self.settings.image.source.clone());
+        let artifact = ("artifact", self.settings.artifact.source());
+        let artifact = self.settings.vms.only.is_empty().then_some(artifact);
+        let downloads: Vec<Download> = artifact
+            .into_iter()
+            .chain([image])
+            .filter(|(_, url)| url.starts_with("https://"))
+            .map(|(name, url)| Download {
+                name: name.to_owned(),
+                url,
+                unpacked: name == "artifact",
             })
             .collect();
         (!downloads.is_empty()).then(|| PreflightArtifactUrl {
             downloads,
             into: self.deploy.clone(),
-            done: format!("{}.d", self.deploy),
+            done: self.in_deploy("release"),
         })
     }
 

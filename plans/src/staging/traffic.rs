@@ -1,6 +1,7 @@
 //! Traffic: the firewall and the hairpin rule.
 
-use wiab_steps::kind::Handle;
+use wiab_engine::id::StepId;
+use wiab_steps::kind::{Handle, Input};
 use wiab_steps::kinds::docker_user::DockerUser;
 use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
@@ -8,18 +9,29 @@ use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
 use wiab_steps::kinds::nft_health::NftHealth;
 use wiab_steps::kinds::nft_traffic::NftTraffic;
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
+use wiab_steps::kinds::traffic_verified::TrafficVerified;
+use wiab_steps::traffic::Traffic;
 
+use crate::machines::{Machine, Role};
 use crate::settings::HairpinPolicy;
 
 use super::{Anchor, Ground, Staging, after};
 
+/// What the VMs must reach outside: where their certificates come from.
+const OUTSIDE: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Longest wait for the nodes to answer once the ingress controller is installed, in milliseconds.
+const ANSWER_MS: u64 = 180_000;
+
+/// The firewall, for the steps that need it.
+pub(super) struct Firewall {
+    health: Handle<NftHealth>,
+    wan: Input<String>,
+    traffic: Traffic,
+}
+
 impl Staging<'_> {
     /// Late enough that the addresses of the nodes are those of the inventory, before anything asks for a certificate.
-    pub(super) fn firewall(
-        &mut self,
-        ground: &Ground,
-        inventory: &Anchor,
-    ) -> Option<Handle<NftTraffic>> {
+    pub(super) fn firewall(&mut self, ground: &Ground, inventory: &Anchor) -> Option<Firewall> {
         let traffic = self.settings.rules()?;
         let check = NftCheck {
             wan: self.settings.traffic.wan.clone(),
@@ -36,16 +48,43 @@ impl Staging<'_> {
         };
         let firewall = NftTraffic {
             wan: check.output(&NftCheck::WAN),
-            traffic,
+            traffic: traffic.clone(),
             deadman_s: self.settings.traffic.deadman_s,
         };
         let docker = DockerUser {
             bridge: self.settings.network.bridge.clone(),
         };
         self.plan.add("fw.docker-user", &[&check], &docker);
-        let firewall = self.plan.add("fw.apply", &[], &firewall);
-        self.plan.add("fw.health", &[&firewall], &health);
-        Some(firewall)
+        let applied = self.plan.add("fw.apply", &[], &firewall);
+        let health = self.plan.add("fw.health", &[&applied], &health);
+        Some(Firewall {
+            health,
+            wan: check.output(&NftCheck::WAN),
+            traffic,
+        })
+    }
+
+    /// After the ingress controller: before it nothing answers, so without it there is nothing to verify.
+    pub(super) fn traffic_verified(
+        &mut self,
+        firewall: Option<&Firewall>,
+        controller: Option<StepId>,
+    ) -> Option<Handle<TrafficVerified>> {
+        let (firewall, controller) = (firewall?, Anchor(controller?));
+        // A node would not show whether others reach a node.
+        let beside = |machine: &&Machine| machine.role != Role::Kube;
+        let asker = self.machines.iter().find(beside)?;
+        let verified = TrafficVerified {
+            wan: firewall.wan.clone(),
+            traffic: firewall.traffic.clone(),
+            login: self.login(),
+            vm: asker.name.clone(),
+            ip: asker.ip.clone(),
+            outside: Some(OUTSIDE.to_owned()),
+            deadline_ms: ANSWER_MS,
+        };
+        let after: [&dyn AsRef<StepId>; 2] = [&firewall.health, &controller];
+        Some(self.plan.add("fw.verify", &after, &verified))
     }
 
     pub(super) fn hairpin(&mut self, ground: &Ground) {

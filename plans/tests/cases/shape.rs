@@ -103,6 +103,9 @@ fn the_plan_has_these_steps() {
     let plan = plan(&Settings::rehearsal());
     let found: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
     let mut wanted: BTreeSet<String> = [
+        "art.unpack",
+        "art.verify",
+        "dl.artifact",
         "fw.apply",
         "fw.check",
         "fw.docker-user",
@@ -117,7 +120,10 @@ fn the_plan_has_these_steps() {
         "hp.snat",
         "img.base",
         "img.pool",
+        "inv.check",
+        "inv.group-vars",
         "inv.vm-env",
+        "inv.write",
         "net.default-removed",
         "net.wirebox",
         "pre.apt",
@@ -158,7 +164,19 @@ fn steps_come_after_what_they_need() {
             .map(|vm| format!("{kind}:{vm}"))
             .collect::<Vec<_>>()
     };
-    let cases: [(&str, Vec<String>); 13] = [
+    let cases: [(&str, Vec<String>); 17] = [
+        (
+            "dl.artifact",
+            ["host.dirs", "host.packages"].map(str::to_owned).to_vec(),
+        ),
+        ("art.unpack", vec!["dl.artifact".to_owned()]),
+        ("art.verify", vec!["art.unpack".to_owned()]),
+        (
+            "inv.group-vars",
+            ["art.unpack", "art.verify", "host.dirs"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
         // Whatever makes libvirt start a network changes the switch that this step captures.
         ("host.packages", vec!["host.ip-forward".to_owned()]),
         ("host.groups", vec!["host.packages".to_owned()]),

@@ -7,7 +7,8 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
-use super::jobs::{Settle, last_line, settle_earlier, settle_forward};
+use super::fetch::{self, DIGEST_DIGITS, Download, JOB, sha256};
+use super::jobs::{Settle, settle_forward};
 use super::qemu::{exists, info, move_new, remove_all};
 use super::{Act, bound};
 use crate::host::shell::Shell;
@@ -16,9 +17,6 @@ use crate::kind::{About, Kind, Out, Pace};
 
 const DOWNLOAD_MS: u64 = 60 * 60_000;
 const COPY_MS: u64 = 10 * 60_000;
-/// Label of the detached job.
-const JOB: &str = "download";
-const DIGEST_DIGITS: usize = 16;
 
 /// A base image in the pool, named by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +24,8 @@ const DIGEST_DIGITS: usize = 16;
 pub struct ImageBase {
     /// An absolute path on the host, or an `https://` URL.
     pub source: String,
-    /// SHA-256 in hexadecimal; without it, what is found at first use is recorded and kept.
+    /// SHA-256 in hexadecimal; without it, what the publisher's `SHA256SUMS` beside it says, else what is found at first use, is
+    /// recorded and kept.
     #[serde(default)]
     pub sha256: Option<String>,
     /// The directory of disk images.
@@ -99,26 +98,23 @@ impl ImageBase {
                 failure.hint(format!("is there a readable file {}?", self.source))
             });
         }
-        let curl = Cmd::new(["curl", "-fsSL", "-C", "-", "-o", part, &self.source])
-            .root()
-            .timeout_ms(DOWNLOAD_MS);
-        settle_earlier(sh, JOB, Settle::Kill).await?;
-        let output = sh.job(JOB, &curl).await?;
-        if output.ok() {
-            return Ok(());
-        }
-        if matches!(output.code, 22 | 33 | 36) {
-            // The server will not continue the partial file: the next attempt starts afresh.
-            remove_all(sh, &[part]).await?;
-        }
-        Err(Failure::dirty(format!(
-            "download of {} ended with curl code {}: {}",
-            self.source,
-            output.code,
-            last_line(&output)
-        ))
-        .retry()
-        .hint("check that the host reaches the URL; what was downloaded is kept and continued"))
+        let download = Download {
+            url: &self.source,
+            part,
+            root: true,
+            timeout_ms: DOWNLOAD_MS,
+        };
+        let bytes = fetch::head(sh, &self.source).await?.bytes;
+        download.run(sh, bytes).await
+    }
+
+    /// The digest that the publisher gives beside the image; `None` where there is none.
+    async fn published(&self, sh: Shell<'_>) -> Result<Option<String>, Failure> {
+        let Some((folder, name)) = self.source.rsplit_once('/') else {
+            return Ok(None);
+        };
+        let sums = fetch::small(sh, &format!("{folder}/SHA256SUMS")).await?;
+        Ok(sums.and_then(|sums| fetch::listed(&sums, name)))
     }
 
     /// Whether the partial file already is the wanted image.
@@ -129,7 +125,7 @@ impl ImageBase {
         wanted: Option<&str>,
     ) -> Result<bool, Failure> {
         match wanted {
-            Some(wanted) if exists(sh, part).await? => Ok(sha256(sh, part).await? == wanted),
+            Some(wanted) if exists(sh, part).await? => Ok(sha256(sh, part, true).await? == wanted),
             _ => Ok(false),
         }
     }
@@ -140,7 +136,7 @@ impl ImageBase {
         part: &str,
         wanted: Option<&str>,
     ) -> Result<String, Failure> {
-        let digest = sha256(sh, part).await?;
+        let digest = sha256(sh, part, true).await?;
         if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
             remove_all(sh, &[part]).await?;
             return Err(Failure::dirty(format!(
@@ -162,22 +158,12 @@ impl ImageBase {
     }
 }
 
-async fn sha256(sh: Shell<'_>, path: &str) -> Result<String, Failure> {
-    let cmd = Cmd::new(["sha256sum", "--", path])
-        .root()
-        .timeout_ms(COPY_MS);
-    let output = sh.ok(&cmd).await?;
-    let text = output.text();
-    let digest = text.split_whitespace().next().unwrap_or_default();
-    Ok(digest.trim_start_matches('\\').to_owned())
-}
-
 impl Kind for ImageBase {
     const NAME: &'static str = "image.base/1";
     const ABOUT: About = About {
         purpose: "One read-only image that all disks share and that nothing may replace.",
         probe: "Looks for the image of the pinned or recorded digest in the pool.",
-        effect: "Copies or downloads it (continuing a partial download), checks SHA-256 and format, moves it in place with mode 0444.",
+        effect: "Copies or downloads it (continuing a partial download), checks SHA-256 (pinned, else as published beside it, else kept from first use) and format, moves it in place with mode 0444.",
         undo: "Removes it, unless a disk in the pool uses it.",
     };
 
@@ -238,7 +224,15 @@ impl Act for ImageBase {
     }
 
     async fn apply(&self, sh: Shell<'_>, _: &Image) -> Result<Receipt, Failure> {
-        let (part, wanted) = (self.part(), self.wanted(sh).await?);
+        let (part, mut wanted) = (self.part(), self.wanted(sh).await?);
+        let mut note = "";
+        if wanted.is_none() && self.source.starts_with("https://") {
+            wanted = self.published(sh).await?;
+            note = match wanted {
+                Some(_) => ", as published beside it",
+                None => ", pinned on first use: nothing is published beside it",
+            };
+        }
         if let Some(digest) = &wanted {
             let path = self.at(&Self::name(digest));
             if exists(sh, &path).await? {
@@ -265,7 +259,10 @@ impl Act for ImageBase {
             remove_all(sh, &[&part]).await?;
             return self.keep(sh, &path, &digest).await;
         }
-        Ok(self.receipt(&digest))
+        Ok(Receipt {
+            note: Some(format!("sha256 {digest}{note}")),
+            ..self.receipt(&digest)
+        })
     }
 
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
@@ -294,7 +291,7 @@ impl Act for ImageBase {
 impl ImageBase {
     /// Keeps an image that stands under the digest's name, after checking that it is what its name says.
     async fn keep(&self, sh: Shell<'_>, path: &str, digest: &str) -> Result<Receipt, Failure> {
-        let found = sha256(sh, path).await?;
+        let found = sha256(sh, path, true).await?;
         if found != digest {
             return Err(Failure::clean(format!("{path} has sha256 {found}, wanted is {digest}"))
                 .ask()

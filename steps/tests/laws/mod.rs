@@ -1,5 +1,6 @@
 //! The laws of every step kind, checked on the simulated machine.
 
+pub(crate) mod artifact;
 mod canary;
 mod chart_values;
 pub(crate) mod charts;
@@ -87,6 +88,11 @@ async fn checks_obey_the_laws() {
 }
 
 #[tokio::test]
+async fn releases_obey_the_laws() {
+    obey("release").await;
+}
+
+#[tokio::test]
 async fn secrets_obey_the_laws() {
     obey("secrets").await;
 }
@@ -126,6 +132,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
             "kube plays",
             "network",
             "preflight",
+            "release",
             "secrets",
             "tools",
             "traffic",

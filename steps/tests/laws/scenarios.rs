@@ -288,6 +288,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
     all.extend(networks().await);
     all.extend(files().await);
+    all.extend(super::artifact::scenarios().await);
     all.extend(crate::certs::world::scenarios().await);
     all.extend(super::chart_values::all().await);
     all.extend(super::charts::all().await);

@@ -301,6 +301,17 @@ impl Machine {
         })
     }
 
+    /// The same with another owner of a file or directory.
+    #[must_use]
+    pub fn with_owner(self, path: &str, owner: &str) -> Self {
+        self.edited(|draft| {
+            if let Some(mut file) = draft.get::<File>(path) {
+                owner.clone_into(&mut file.owner);
+                draft.put(path, &file);
+            }
+        })
+    }
+
     /// The same with a machine that a playbook cannot reach.
     #[must_use]
     pub fn with_playbook_unreachable(self, playbook: &str, host: &str) -> Self {

@@ -122,6 +122,9 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let text = format!("curl: (6) Could not resolve host: {host}\n");
         return Reply::fail(6, text).took(50);
     }
+    if url.contains("/missing") && letter('I') && !letter('f') {
+        return Reply::ok("HTTP/1.1 404 Not Found\r\n\r\n").took(80);
+    }
     if url.contains("/missing") {
         let text = "curl: (22) The requested URL returned error: 404\n";
         return Reply::fail(22, text).took(80);

@@ -7,8 +7,14 @@ use super::{Call, Reply};
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let (dir, kind, format) = match call.args.as_slice() {
         [dir, "-type", kind, "-printf", format] => (*dir, Some(*kind), *format),
+        [dir, "!", "-type", "d", "-printf", format] => (*dir, Some("f"), *format),
         [dir, "-printf", format] => (*dir, None, *format),
-        _ => return call.complain(1, "only `find DIR [-type T] -printf FORMAT` is simulated"),
+        _ => {
+            return call.complain(
+                1,
+                "only `find DIR [[!] -type T] -printf FORMAT` is simulated",
+            );
+        }
     };
     let full = call.path(draft, dir);
     if files::at(draft, &full).is_none() {
@@ -30,6 +36,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             .replace("%s", &bytes.to_string())
             .replace("%P", below.trim_start_matches('/'))
             .replace("%p", &path)
+            .replace("\\t", "\t")
             .replace("\\n", "\n");
         text.push_str(&line);
     }

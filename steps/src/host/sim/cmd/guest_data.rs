@@ -180,9 +180,6 @@ fn buckets(draft: &Draft<'_>, inner: &Inner<'_>) -> Reply {
 }
 
 fn curl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
-    if let Some(reply) = connect::from_vm(draft, &inner.guest.address, inner.args) {
-        return reply;
-    }
     let with_value = [
         "-o",
         "--max-time",
@@ -205,6 +202,12 @@ fn curl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
         let here = guest.domain == inner.guest.domain;
         (local && here) || guest.address == host || guest.hostname == host
     });
+    // What no VM has lies outside.
+    if found.is_none()
+        && let Some(reply) = connect::from_vm(draft, &inner.guest.address, inner.args)
+    {
+        return reply;
+    }
     if found.is_none() && ingress::is_outside(host) {
         return ingress::outside(draft, host);
     }
