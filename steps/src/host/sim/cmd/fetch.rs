@@ -155,9 +155,6 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let bytes = file.data.bytes(1 << 20).unwrap_or_default();
         return Reply::bytes(bytes).took(80);
     };
-    if path == "/dev/null" {
-        return Reply::ok("").took(80);
-    }
     save(draft, call, path, file, letter('C'), bytes_per_ms)
 }
 
@@ -169,6 +166,9 @@ fn save(
     resume: bool,
     bytes_per_ms: u64,
 ) -> Reply {
+    if path == "/dev/null" {
+        return Reply::ok("").took(80);
+    }
     let full = call.path(draft, path);
     if files::refuses(draft, &full, call.root).is_some() {
         let text = format!("curl: (23) Failure writing output to destination {path}\n");
