@@ -237,8 +237,20 @@ impl Act for GroupVars {
     }
 
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
+        let (source, wrote) = (self.source()?, self.wrote(sh).await?);
         for (path, old) in &image.files {
-            restore(sh, &self.at(path), old.as_ref(), false).await?;
+            let at = self.at(path);
+            let released = sh.read(&format!("{source}/{path}"), false).await?;
+            let own = match sh.read(&at, false).await? {
+                None => false,
+                // What was changed after it was written is the operator's and stays.
+                Some(found) => {
+                    Some(&found) != released.as_ref() && wrote.get(path) != Some(&digest(&found))
+                }
+            };
+            if !own {
+                restore(sh, &at, old.as_ref(), false).await?;
+            }
         }
         restore(sh, &self.record, image.record.as_ref(), false).await?;
         for dir in image.dirs.iter().rev() {

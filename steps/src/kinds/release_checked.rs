@@ -133,13 +133,13 @@ impl ReleaseChecked {
             && left_ms < WARN_MS
         {
             let day = day(end_ms);
-            note += &if expired {
-                format!(
-                    "; warning: its package key expired {day}, its repository is trusted unsigned"
-                )
+            let what = if expired {
+                format!("expired {day}, its repository is trusted unsigned")
             } else {
-                format!("; warning: its package key expires {day}")
+                format!("expires {day}")
             };
+            note.push_str("; warning: its package key ");
+            note.push_str(&what);
         }
         if !found.acmesolver {
             note += "; brings no acmesolver image";
@@ -276,7 +276,7 @@ impl ReleaseChecked {
     }
 
     /// When the key of the package repository expires.
-    async fn key(&self, sh: Shell<'_>) -> Result<Option<u64>, Failure> {
+    async fn key(&self, sh: Shell<'_>) -> Result<End, Failure> {
         let key = self
             .inner(sh, "debs-jammy.tar", "debs-jammy/public/gpg")
             .await?;
@@ -294,28 +294,32 @@ impl ReleaseChecked {
             "--with-colons",
         ]);
         let output = sh.ok(&gpg.stdin(key)).await?;
-        key_end_ms(&output.text()).ok_or_else(|| {
+        key_end(&output.text()).ok_or_else(|| {
             self.refuse("the key of its package repository cannot be read")
                 .code("release.unknown-shape")
         })
     }
 }
 
-/// The end of the last key to expire, in Unix milliseconds (`Some(None)`: never); `None` without a key.
-fn key_end_ms(colons: &str) -> Option<Option<u64>> {
+/// When a key ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    /// Unix time in milliseconds.
+    At(u64),
+    Never,
+}
+
+/// The end of the key that lives longest; `None` without a key.
+fn key_end(colons: &str) -> Option<End> {
     let keys = colons.lines().filter(|line| line.starts_with("pub:"));
     let ends = keys.map(|line| {
-        line.split(':')
-            .nth(6)?
-            .parse::<u64>()
-            .ok()
-            .map(|s| s * 1_000)
+        let end = line
+            .split(':')
+            .nth(6)
+            .and_then(|text| text.parse::<u64>().ok());
+        end.map_or(End::Never, |end_s| End::At(end_s.saturating_mul(1_000)))
     });
-    let ends: Vec<Option<u64>> = ends.collect();
-    if ends.contains(&None) {
-        return Some(None);
-    }
-    ends.into_iter().flatten().max().map(Some)
+    ends.max()
 }
 
 /// The names that a file of variables puts behind the address of the binaries, those without further variables.
@@ -408,7 +412,10 @@ impl Act for ReleaseChecked {
         let files = members(sh, self.tree()?).await?;
         self.complete(&files)?;
         let release = self.detect(sh).await?;
-        let key_expires_ms = self.key(sh).await?;
+        let key_expires_ms = match self.key(sh).await? {
+            End::At(end_ms) => Some(end_ms),
+            End::Never => None,
+        };
         let images = self.images(sh).await?;
         self.binaries(sh, &files).await?;
         let assets = [
@@ -448,9 +455,9 @@ mod tests {
         let key = |end: &str| {
             format!("pub:-:4096:1:AB:100:{end}::-:::scSC::::::23::0:\nuid:-::::1::x::y:\n")
         };
-        assert_eq!(key_end_ms(&(key("200") + &key("300"))), Some(Some(300_000)));
-        assert_eq!(key_end_ms(&(key("200") + &key(""))), Some(None));
-        assert_eq!(key_end_ms("gpg: nothing\n"), None);
+        assert_eq!(key_end(&(key("200") + &key("300"))), Some(End::At(300_000)));
+        assert_eq!(key_end(&(key("200") + &key(""))), Some(End::Never));
+        assert_eq!(key_end("gpg: nothing\n"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What operators trip over: each characteristic failure, injected, ends in the message that names cause and remedy.
 
+mod artifact;
 mod certs;
 mod charts;
 mod cluster;

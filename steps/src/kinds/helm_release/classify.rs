@@ -297,6 +297,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn every_cause_has_one_verdict() {
         let crash = |log: &str| case("CrashLoopBackOff", "quay.io/wire/brig:1", log);
         let table = [

@@ -7,6 +7,7 @@ mod recover;
 mod state;
 mod wanted;
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,8 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::{Cancel, Step, Tick};
 
-use super::jobs::{Settle, settle_earlier, settle_forward};
 use super::tool::Toolbox;
+use super::tool_run::{Long, tool_run};
 use super::{Act, bound};
 use crate::host::shell::Shell;
 use crate::host::{Host, Output};
@@ -67,6 +68,26 @@ enum Ended {
     Stopped,
 }
 
+/// What ends first while helm runs.
+enum First<T> {
+    Helm(T),
+    Cancelled,
+    Hopeless,
+}
+
+async fn first<T>(
+    run: Pin<&mut impl Future<Output = T>>,
+    cancel: &Cancel,
+    watch: Pin<&mut impl Future<Output = ()>>,
+) -> First<T> {
+    tokio::select! {
+        biased;
+        done = run => First::Helm(done),
+        () = cancel.cancelled() => First::Cancelled,
+        () = watch => First::Hopeless,
+    }
+}
+
 impl HelmRelease {
     fn name(&self) -> &'static str {
         self.chart.name()
@@ -85,12 +106,16 @@ impl HelmRelease {
         Ok(args)
     }
 
-    /// A long run of helm, as a job that a crash of wiab does not disturb.
+    /// A long run of helm, in a container that a crash of wiab does not disturb.
     async fn long(&self, sh: Shell<'_>, label: &str, args: &[String]) -> Result<Output, Failure> {
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
-        let cmd = self.tools.cmd(&words)?;
-        let cmd = cmd.timeout_ms(self.timeout_ms.saturating_add(60_000));
-        let output = sh.job(label, &cmd).await?;
+        let long = Long {
+            label,
+            args: &words,
+            env: &[],
+            timeout_ms: self.timeout_ms.saturating_add(60_000),
+        };
+        let output = tool_run(sh, &self.tools, &long).await?;
         // What helm did stands in its history; the next attempt asks there.
         sh.job_forget(label).await?;
         Ok(output)
@@ -101,16 +126,14 @@ impl HelmRelease {
         let stop = Cancel::default();
         let mut cx = sh.cx.clone();
         cx.cancel = stop.clone();
-        let run = self.long(Shell::new(sh.host, &cx), "helm", args);
+        let mut run = pin!(self.long(Shell::new(sh.host, &cx), "helm", args));
         // Both wait beside each other: the second one has a token of its own, until helm has ended.
         let second = sh.cx.clock.busy();
-        let watch = self.watch(sh);
-        tokio::pin!(run, watch);
-        let hopeless = tokio::select! {
-            biased;
-            done = &mut run => return done.map(Ended::By),
-            () = sh.cx.cancel.cancelled() => false,
-            () = &mut watch => true,
+        let mut watch = pin!(self.watch(sh));
+        let hopeless = match first(run.as_mut(), &sh.cx.cancel, watch.as_mut()).await {
+            First::Helm(done) => return done.map(Ended::By),
+            First::Cancelled => false,
+            First::Hopeless => true,
         };
         stop.cancel();
         let ended = run.await;
@@ -231,7 +254,7 @@ impl Kind for HelmRelease {
     }
 
     fn lanes(&self) -> Vec<Lane> {
-        vec![Lane::new(&format!("helm:{}", self.chart))]
+        vec![Lane::new(format!("helm:{}", self.chart))]
     }
 
     fn pace(&self) -> Pace {
@@ -263,16 +286,15 @@ impl Act for HelmRelease {
     }
 
     async fn apply(&self, sh: Shell<'_>, _: &Image) -> Result<Receipt, Failure> {
-        for label in ["recover", "helm"] {
-            settle_earlier(sh, label, Settle::Wait(self.timeout_ms)).await?;
+        // What is attached to may be a recovery that was cut off: only the look afterwards tells.
+        if self.under_way(sh).await? {
+            self.install(sh).await?;
         }
-        if !self.under_way(sh).await? {
-            if let Probe::Satisfied(receipt) = self.look(sh).await? {
-                return Ok(receipt);
-            }
-            self.wanted(sh).await?;
-            self.recover(sh).await?;
+        if let Probe::Satisfied(receipt) = self.look(sh).await? {
+            return Ok(receipt);
         }
+        self.wanted(sh).await?;
+        self.recover(sh).await?;
         self.install(sh).await?;
         match self.look(sh).await? {
             Probe::Satisfied(receipt) => Ok(receipt),
@@ -291,7 +313,7 @@ impl Act for HelmRelease {
 
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
         for label in ["recover", "helm"] {
-            settle_forward(sh, label, Settle::Kill).await?;
+            self.tools.settle(sh, label).await?;
         }
         self.take_back(sh, image.revision).await
     }

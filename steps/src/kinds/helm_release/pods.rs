@@ -101,7 +101,7 @@ impl Pods {
             let name = text(item, "/metadata/name").to_owned();
             match kind {
                 "Deployment" | "StatefulSet" | "DaemonSet" => {
-                    found.workloads.push(workload(item, name))
+                    found.workloads.push(workload(item, name));
                 }
                 "Job" if number(item, "/status/active") > 0 => found.hooks.push(name),
                 "Service" if text(item, "/spec/type") == "LoadBalancer" => {
@@ -207,18 +207,16 @@ fn selects(selector: &Value, pod: &Value) -> bool {
 }
 
 fn workload(item: &Value, name: String) -> Workload {
-    let (ready, wanted) = match text(item, "/kind") {
-        "DaemonSet" => (
+    let (ready, wanted) = if text(item, "/kind") == "DaemonSet" {
+        (
             number(item, "/status/numberReady"),
             number(item, "/status/desiredNumberScheduled"),
-        ),
-        _ => {
-            // Without a number, one is meant.
-            let wanted = item
-                .pointer("/spec/replicas")
-                .map_or(1, |count| count.as_u64().unwrap_or(1));
-            (number(item, "/status/readyReplicas"), wanted)
-        }
+        )
+    } else {
+        // Without a number, one is meant.
+        let wanted = item.pointer("/spec/replicas");
+        let wanted = wanted.map_or(1, |count| count.as_u64().unwrap_or(1));
+        (number(item, "/status/readyReplicas"), wanted)
     };
     Workload {
         name,

@@ -3,18 +3,15 @@
 use wiab_engine::outcome::Failure;
 use wiab_engine::ports::Tick;
 
-use super::super::jobs::job_state;
 use super::pods::Pods;
 use super::state::refused;
 use super::{HelmRelease, POLL_MS};
-use crate::host::JobState;
 use crate::host::shell::Shell;
 
 impl HelmRelease {
     /// Whether helm of this attempt runs, or has ended unheard.
     pub(super) async fn under_way(&self, sh: Shell<'_>) -> Result<bool, Failure> {
-        let state = job_state(sh, sh.cx.attempt, "helm").await?;
-        Ok(matches!(state, JobState::Running | JobState::Exited(_)))
+        self.tools.under_way(sh, "helm").await
     }
 
     /// Brings a release that was left in the middle to rest, so that helm accepts the next command.

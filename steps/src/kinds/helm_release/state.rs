@@ -11,7 +11,8 @@ use crate::host::shell::Shell;
 /// One revision, as `helm history -o json` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Revision {
-    pub(super) revision: u64,
+    #[serde(rename = "revision")]
+    pub(super) number: u64,
     pub(super) status: String,
     pub(super) chart: String,
     #[serde(default)]
@@ -70,7 +71,7 @@ impl History {
         let mut all: Vec<Revision> = serde_json::from_slice(text).map_err(|error| {
             Failure::dirty(format!("helm's history has an unknown form: {error}"))
         })?;
-        all.sort_by_key(|revision| revision.revision);
+        all.sort_by_key(|revision| revision.number);
         Ok(Self(all))
     }
 
@@ -92,7 +93,7 @@ impl History {
         let mut newest_first = self.0.iter().rev();
         newest_first
             .find(|revision| revision.status == "deployed")
-            .map(|revision| revision.revision)
+            .map(|revision| revision.number)
     }
 
     pub(super) fn pending(&self) -> bool {
@@ -105,8 +106,8 @@ impl History {
         let last = self.last()?;
         match last.status.as_str() {
             "deployed" => None,
-            "failed" => Some(format!("revision {} has failed", last.revision)),
-            status => Some(format!("revision {} was left {status}", last.revision)),
+            "failed" => Some(format!("revision {} has failed", last.number)),
+            status => Some(format!("revision {} was left {status}", last.number)),
         }
     }
 
@@ -114,7 +115,7 @@ impl History {
     pub(super) fn stands_at(&self, revision: u64) -> bool {
         self.last().is_some_and(|last| {
             let same =
-                last.revision == revision || last.description == format!("Rollback to {revision}");
+                last.number == revision || last.description == format!("Rollback to {revision}");
             last.status == "deployed" && same
         })
     }
@@ -166,7 +167,7 @@ mod tests {
 
     fn history(rows: &[(u64, &str, &str)]) -> History {
         let rows = rows.iter().map(|(revision, status, description)| Revision {
-            revision: *revision,
+            number: *revision,
             status: (*status).to_owned(),
             chart: "x-1".to_owned(),
             description: (*description).to_owned(),

@@ -225,18 +225,5 @@ pub(crate) fn archive(data: &Data) -> Option<Vec<Member>> {
     })
 }
 
-/// Name and id of the image in an image's archive.
-pub(crate) fn image_in(data: &Data) -> Option<(String, String)> {
-    let manifest = archive(data)?
-        .into_iter()
-        .find(|member| member.path == "manifest.json")?;
-    let bytes = manifest.data.bytes(1 << 20)?;
-    let manifest: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    let first = manifest.get(0)?;
-    let name = first.get("RepoTags")?.get(0)?.as_str()?;
-    let id = first.get("Config")?.as_str()?.strip_suffix(".json")?;
-    Some((name.to_owned(), format!("sha256:{id}")))
-}
-
 #[cfg(test)]
 mod tests;

@@ -122,3 +122,16 @@ fn archives_open_and_say_what_they_hold() {
     );
     assert!(archive(&Data::of(b"x")).is_none());
 }
+
+/// Name and id of the image in an image's archive.
+fn image_in(data: &Data) -> Option<(String, String)> {
+    let manifest = archive(data)?
+        .into_iter()
+        .find(|member| member.path == "manifest.json")?;
+    let bytes = manifest.data.bytes(1 << 20)?;
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let first = manifest.get(0)?;
+    let name = first.get("RepoTags")?.get(0)?.as_str()?;
+    let id = first.get("Config")?.as_str()?.strip_suffix(".json")?;
+    Some((name.to_owned(), format!("sha256:{id}")))
+}

@@ -78,27 +78,38 @@ fn refused(draft: &Draft<'_>, url: &str, shown: bool) -> Option<Reply> {
     Some(Reply::fail(22, text).took(80))
 }
 
+/// The answer for what is not there: with `-f` an exit code, else a page.
+fn no_such_file(status: u16, fail: bool) -> Reply {
+    if fail {
+        let text = format!("curl: (22) The requested URL returned error: {status}\n");
+        return Reply::fail(22, text).took(80);
+    }
+    Reply::ok(format!("HTTP/1.1 {status}\r\n\r\n")).took(80)
+}
+
+/// Options that take the next word.
+const WITH_VALUE: [&str; 15] = [
+    "-o",
+    "--output",
+    "-C",
+    "--continue-at",
+    "--retry",
+    "--retry-delay",
+    "--max-time",
+    "-m",
+    "--connect-timeout",
+    "-H",
+    "-A",
+    "--noproxy",
+    "--speed-limit",
+    "--speed-time",
+    "-w",
+];
+
 pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     if let Some(reply) = connect::to_node(draft, &call.args) {
         return reply;
     }
-    let with_value = [
-        "-o",
-        "--output",
-        "-C",
-        "--continue-at",
-        "--retry",
-        "--retry-delay",
-        "--max-time",
-        "-m",
-        "--connect-timeout",
-        "-H",
-        "-A",
-        "--speed-limit",
-        "--noproxy",
-        "--speed-time",
-        "-w",
-    ];
     let mut args: Vec<&str> = Vec::new();
     for word in &call.args {
         // `-fsSLo FILE`: the last letter of a cluster may take a value.
@@ -108,7 +119,7 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             None => args.push(word),
         }
     }
-    let (flags, urls) = options(&args, &with_value);
+    let (flags, urls) = options(&args, &WITH_VALUE);
     let letter = |letter: char| {
         flags
             .iter()
@@ -122,12 +133,8 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         let text = format!("curl: (6) Could not resolve host: {host}\n");
         return Reply::fail(6, text).took(50);
     }
-    if url.contains("/missing") && letter('I') && !letter('f') {
-        return Reply::ok("HTTP/1.1 404 Not Found\r\n\r\n").took(80);
-    }
     if url.contains("/missing") {
-        let text = "curl: (22) The requested URL returned error: 404\n";
-        return Reply::fail(22, text).took(80);
+        return no_such_file(404, letter('f'));
     }
     if let Some(reply) = refused(draft, url, letter('I') && !letter('f')) {
         return reply;
@@ -136,11 +143,7 @@ pub(super) fn curl(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let mut bytes_per_ms = BYTES_PER_MS;
     match artifact::published(draft, url) {
         Some(Ok(data)) => (file.data, bytes_per_ms) = (data, ARTIFACT_BYTES_PER_MS),
-        Some(Err(())) if letter('f') => {
-            let text = "curl: (22) The requested URL returned error: 403\n";
-            return Reply::fail(22, text).took(80);
-        }
-        Some(Err(())) => return Reply::ok("HTTP/1.1 403 Forbidden\r\n\r\n").took(80),
+        Some(Err(())) => return no_such_file(403, letter('f')),
         None => {}
     }
     if letter('I') {
