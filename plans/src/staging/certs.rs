@@ -37,7 +37,14 @@ pub(super) fn before_issuance(staging: &Staging<'_>) -> Result<Vec<StepId>, IdEr
         ids.extend(["hp.rpfilter", "hp.snat"]);
     }
     if settings.traffic.enabled {
-        ids.push("fw.apply");
+        ids.push("fw.health");
+        if staging
+            .settings
+            .charts
+            .wants(wiab_steps::release::Chart::IngressNginxController)
+        {
+            ids.push("fw.verify");
+        }
         if staging.has_egress() {
             ids.push("egress.open");
         }

@@ -42,11 +42,12 @@ pub use self::preflight::{NAMES, PREFLIGHT};
 
 /// Packages of the host. `dnsmasq-base` is only recommended by libvirt, which needs it for its networks; the package `dnsmasq`
 /// is left out on purpose: it would start a second name server on port 53.
-pub const PACKAGES: [&str; 13] = [
+pub const PACKAGES: [&str; 14] = [
     "bind9-dnsutils",
     "bind9-host",
     "ca-certificates",
     "cloud-image-utils",
+    "conntrack",
     "curl",
     "dnsmasq-base",
     "docker.io",
@@ -266,11 +267,14 @@ impl<'a> Staging<'a> {
             traffic: certs::before_issuance(self).unwrap_or_default(),
         };
         let charts = charts::charts(&mut self.plan, self.settings, &needs);
+        self.traffic_verified(firewall.as_ref(), charts.controller.clone());
         let ground = CertGround {
             toolbox: &toolbox,
             charts: &charts,
             wan: firewall.as_ref().map(|firewall| firewall.wan.clone()),
-            firewall: firewall.map(|firewall| Anchor(firewall.applied.id().clone())),
+            firewall: firewall
+                .as_ref()
+                .map(|firewall| Anchor(firewall.health.id().clone())),
         };
         self.certs(&ground);
     }

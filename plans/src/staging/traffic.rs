@@ -1,23 +1,34 @@
 //! Traffic: the firewall and the hairpin rule.
 
+use wiab_engine::id::StepId;
 use wiab_steps::kind::{Handle, Input};
 use wiab_steps::kinds::docker_user::DockerUser;
 use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
+use wiab_steps::kinds::nft_health::NftHealth;
 use wiab_steps::kinds::nft_traffic::NftTraffic;
 use wiab_steps::kinds::sysctl::{Setting, Sysctl};
+use wiab_steps::kinds::traffic_verified::TrafficVerified;
+use wiab_steps::traffic::Traffic;
 
+use crate::machines::{Machine, Role};
 use crate::settings::HairpinPolicy;
 
 use super::{Anchor, Ground, Staging, after};
 
-/// The firewall, as later steps use it.
+/// What the VMs must reach outside: where their certificates come from.
+const OUTSIDE: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Longest wait for the nodes to answer once the ingress controller is installed, in milliseconds.
+const ANSWER_MS: u64 = 180_000;
+
+/// The firewall, for the steps that need it.
 pub(super) struct Firewall {
+    /// After this it is up, and balances over the nodes that answer.
+    pub(super) health: Handle<NftHealth>,
     /// The public interface.
     pub(super) wan: Input<String>,
-    /// After this it is up.
-    pub(super) applied: Handle<NftTraffic>,
+    traffic: Traffic,
 }
 
 impl Staging<'_> {
@@ -34,9 +45,12 @@ impl Staging<'_> {
             &after(packages, &[&ground.network, inventory]),
             &check,
         );
+        let health = NftHealth {
+            traffic: traffic.clone(),
+        };
         let firewall = NftTraffic {
             wan: check.output(&NftCheck::WAN),
-            traffic,
+            traffic: traffic.clone(),
             deadman_s: self.settings.traffic.deadman_s,
         };
         let docker = DockerUser {
@@ -44,9 +58,11 @@ impl Staging<'_> {
         };
         self.plan.add("fw.docker-user", &[&check], &docker);
         let applied = self.plan.add("fw.apply", &[], &firewall);
+        let health = self.plan.add("fw.health", &[&applied], &health);
         Some(Firewall {
+            health,
             wan: check.output(&NftCheck::WAN),
-            applied,
+            traffic,
         })
     }
 
@@ -71,6 +87,29 @@ impl Staging<'_> {
                 max_with: Some("net.ipv4.conf.all.rp_filter".to_owned()),
             }],
         }
+    }
+
+    /// After the ingress controller: before it nothing answers, so without it there is nothing to verify.
+    pub(super) fn traffic_verified(
+        &mut self,
+        firewall: Option<&Firewall>,
+        controller: Option<StepId>,
+    ) -> Option<Handle<TrafficVerified>> {
+        let (firewall, controller) = (firewall?, Anchor(controller?));
+        // A node would not show whether others reach a node.
+        let beside = |machine: &&Machine| machine.role != Role::Kube;
+        let asker = self.machines.iter().find(beside)?;
+        let verified = TrafficVerified {
+            wan: firewall.wan.clone(),
+            traffic: firewall.traffic.clone(),
+            login: self.login(),
+            vm: asker.name.clone(),
+            ip: asker.ip.clone(),
+            outside: Some(OUTSIDE.to_owned()),
+            deadline_ms: ANSWER_MS,
+        };
+        let after: [&dyn AsRef<StepId>; 2] = [&firewall.health, &controller];
+        Some(self.plan.add("fw.verify", &after, &verified))
     }
 
     pub(super) fn hairpin(&mut self, ground: &Ground) {

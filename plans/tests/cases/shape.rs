@@ -109,6 +109,7 @@ fn the_plan_has_these_steps() {
         "fw.apply",
         "fw.check",
         "fw.docker-user",
+        "fw.health",
         "host.dirs",
         "host.dns",
         "host.dnsmasq-off",

@@ -8,13 +8,14 @@ use serde_json::Value;
 use wiab_engine::outcome::{Failure, Probe, Receipt, Residue, UndoClass};
 use wiab_engine::ports::Step;
 
-use super::nft::{listing, nft};
+use super::nft::nft;
+use super::nft_foreign::nobody_drops;
 use super::nft_guard::{Listener, closed, hijacked, no_lockout, spelled};
 use super::{Act, bound};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host};
 use crate::kind::{About, Kind, Out};
-use crate::traffic::{FILTER, Traffic};
+use crate::traffic::Traffic;
 
 /// What must hold before the rules are loaded. Changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,29 +35,6 @@ fn default_device(routes: &Value) -> Option<String> {
     let metric = |route: &&Value| route.get("metric").and_then(Value::as_u64).unwrap_or(0);
     let device = defaults.min_by_key(metric)?.get("dev")?;
     device.as_str().map(str::to_owned)
-}
-
-/// Base chains of others that drop what is forwarded unless one of their rules accepts it: family, table, chain.
-fn droppers(chains: &Value) -> Vec<(String, String, String)> {
-    let items = chains.get("nftables").and_then(Value::as_array);
-    let chains = items
-        .into_iter()
-        .flatten()
-        .filter_map(|item| item.get("chain"));
-    chains
-        .filter(|chain| {
-            let is = |key: &str, value: &str| chain.get(key).and_then(Value::as_str) == Some(value);
-            is("hook", "forward") && is("policy", "drop") && !is("table", FILTER.1)
-        })
-        .map(|chain| {
-            let word = |key: &str| chain.get(key).and_then(Value::as_str).unwrap_or_default();
-            (
-                word("family").to_owned(),
-                word("table").to_owned(),
-                word("name").to_owned(),
-            )
-        })
-        .collect()
 }
 
 fn names<'a>(listeners: impl Iterator<Item = &'a Listener>) -> String {
@@ -97,38 +75,6 @@ impl NftCheck {
         ))
     }
 
-    /// Whoever else drops what is forwarded has the last word, whatever our chain accepts.
-    async fn nobody_drops(&self, sh: Shell<'_>) -> Result<(), Failure> {
-        let Some(chains) = listing(sh, &["chains"]).await? else {
-            return Err(Failure::clean("`nft` is not installed on the host")
-                .hint("sudo apt-get install nftables"));
-        };
-        for (family, table, chain) in droppers(&chains) {
-            let docker = ["chain", &family, &table, "DOCKER-USER"];
-            // There the bridge of the VMs is let through by a step of its own.
-            if chain == "FORWARD" && listing(sh, &docker).await?.is_some() {
-                continue;
-            }
-            let who = match chain.as_str() {
-                name if name.starts_with("filter_FORWARD") => "firewalld",
-                "FORWARD" => "ufw, or rules of your own",
-                _ => "rules of somebody else",
-            };
-            let bridge = &self.traffic.bridge;
-            return Err(Failure::clean(format!(
-                "chain {family} {table} {chain} ({who}) drops every forwarded packet that it does not accept: the VMs would \
-                 neither be reached nor reach anything"
-            ))
-            .code("traffic.foreign-drop")
-            .hint(format!(
-                "let the VMs' bridge pass there (ufw: `sudo ufw route allow in on {bridge}` and `sudo ufw route allow out on \
-                 {bridge}`, with DEFAULT_FORWARD_POLICY=\"ACCEPT\" in /etc/default/ufw; firewalld: `sudo systemctl disable \
-                 --now firewalld`), then run `wiab apply --resume`"
-            )));
-        }
-        Ok(())
-    }
-
     async fn nothing_is_hijacked(&self, sh: Shell<'_>) -> Result<Option<String>, Failure> {
         let found = hijacked(sh, &self.traffic).await?;
         let (own, others): (Vec<_>, Vec<_>) = found
@@ -156,7 +102,7 @@ impl NftCheck {
     }
 
     async fn look(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
-        self.nobody_drops(sh).await?;
+        nobody_drops(sh, &self.traffic.bridge).await?;
         let wan = self.interface(sh).await?;
         let script = self.traffic.script(&wan).map_err(|error| {
             Failure::clean(format!("the rules cannot be written: {error}"))

@@ -37,6 +37,11 @@ const SECRETS: [(&str, &str, &str, Name); 2] = [
     ),
 ];
 
+/// Under which names the API server notes whose a value is: what the first one leaves out later would be deleted, so passwords
+/// alone are set under another.
+const MAKER: &str = "wiab";
+const ROTATION: &str = "wiab-rotation";
+
 /// PostgreSQL's passwords in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,18 +106,21 @@ impl PostgresqlSecrets {
         )
     }
 
+    /// Creates secrets, or sets the password alone of those that are there.
     async fn write(
         &self,
         sh: Shell<'_>,
         set: &SealedSet,
         wanted: &[bool; 2],
+        manager: &str,
     ) -> Result<(), Failure> {
+        let whole = manager == MAKER;
         let documents: Vec<Value> = SECRETS
             .iter()
             .zip(wanted)
             .filter(|(_, wanted)| **wanted)
             .map(|((secret, role, component, name), _)| {
-                document(secret, role, component, set.get(*name))
+                document(secret, role, component, set.get(*name), whole)
             })
             .collect();
         if documents.is_empty() {
@@ -125,7 +133,7 @@ impl PostgresqlSecrets {
             "--server-side",
             "--force-conflicts",
             "--field-manager",
-            "wiab",
+            manager,
             "-f",
             "-",
         ];
@@ -134,7 +142,15 @@ impl PostgresqlSecrets {
     }
 }
 
-fn document(secret: &str, role: &str, component: &str, password: &str) -> Value {
+fn document(secret: &str, role: &str, component: &str, password: &str, whole: bool) -> Value {
+    let password = STANDARD.encode(password);
+    if !whole {
+        return json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": secret, "namespace": NAMESPACE},
+            "data": {"password": password},
+        });
+    }
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
         "metadata": {
@@ -142,8 +158,7 @@ fn document(secret: &str, role: &str, component: &str, password: &str) -> Value 
             "labels": {"app": "postgresql", "component": component, "managed-by": "wiab"},
         },
         "data": {
-            "username": STANDARD.encode(role), "database": STANDARD.encode(role),
-            "password": STANDARD.encode(password),
+            "username": STANDARD.encode(role), "database": STANDARD.encode(role), "password": password,
         },
     })
 }
@@ -270,12 +285,10 @@ impl Act for PostgresqlSecrets {
             .code("postgresql.password"));
         }
         let set = self.set(sh).await?;
-        self.write(
-            sh,
-            &set,
-            &standings.map(|standing| standing != Standing::Same),
-        )
-        .await?;
+        let missing = standings.map(|standing| standing == Standing::Missing);
+        self.write(sh, &set, &missing, MAKER).await?;
+        let other = standings.map(|standing| standing == Standing::Other);
+        self.write(sh, &set, &other, ROTATION).await?;
         Ok(Receipt::note("both passwords are those of the sealed set"))
     }
 
@@ -298,7 +311,7 @@ impl Act for PostgresqlSecrets {
                     password(&items, secret).is_some_and(|found| found.as_slice() != old);
                 replaced && kept(secret) == Some(digest(old).as_str())
             });
-            self.write(sh, &set, &wanted).await?;
+            self.write(sh, &set, &wanted, ROTATION).await?;
         }
         let mut args = vec!["delete", "secrets"];
         let ours = SECRETS.iter().map(|(secret, ..)| *secret);

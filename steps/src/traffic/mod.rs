@@ -4,12 +4,15 @@
 //! libvirt, fail2ban, the administrator's own `inet filter`) is listed, changed or flushed. Only what concerns the public
 //! interface or the bridge of the VMs is decided here; all other packets pass as if the tables were not there.
 
+mod health;
 mod listing;
 mod model;
 mod wanted;
 
+pub(crate) use health::HEALTH_HEADER;
 pub(crate) use listing::listed;
 pub(crate) use model::{Chain, Part, Rule, Set, Table};
+pub(crate) use wanted::NODE_PORTS;
 
 use std::net::Ipv4Addr;
 

@@ -7,3 +7,4 @@ mod cluster;
 mod fleet;
 mod preflight;
 mod tools;
+mod traffic;

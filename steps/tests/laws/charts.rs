@@ -27,7 +27,12 @@ pub(crate) fn toolbox() -> Toolbox {
 
 /// A cluster with docker and the charts, without any release.
 pub(crate) fn cluster() -> Machine {
-    Machine::fresh().with_cluster(&ClusterPreset {
+    with_charts(Machine::fresh())
+}
+
+/// The same machine with a cluster and the charts.
+pub(crate) fn with_charts(machine: Machine) -> Machine {
+    machine.with_cluster(&ClusterPreset {
         image: IMAGE.to_owned(),
         deploy: DEPLOY.to_owned(),
         tree: TREE.to_owned(),

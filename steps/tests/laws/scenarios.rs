@@ -299,7 +299,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
     all.extend(super::tools::scenarios().await);
-    all.extend(crate::traffic::world::scenarios());
+    all.extend(crate::traffic::world::scenarios().await);
     all
 }
 

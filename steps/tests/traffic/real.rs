@@ -11,7 +11,7 @@ use super::world::traffic;
 
 /// Runs a line of shell as root of a fresh network namespace. `None` where that is not possible.
 #[expect(clippy::disallowed_methods, reason = "the reference tool, in a test")]
-fn apart(line: &str, stdin: &str) -> Option<(bool, String, String)> {
+pub(super) fn apart(line: &str, stdin: &str) -> Option<(bool, String, String)> {
     let mut child = Command::new("unshare")
         .args(["-r", "-n", "sh", "-c", line])
         .env("LC_ALL", "C")
@@ -34,7 +34,7 @@ fn apart(line: &str, stdin: &str) -> Option<(bool, String, String)> {
 }
 
 /// Whether the real nft can be asked here; if not, the test that could not run is named.
-fn possible(test: &str) -> bool {
+pub(super) fn possible(test: &str) -> bool {
     let able =
         apart("PATH=$PATH:/usr/sbin:/sbin nft list ruleset", "").is_some_and(|(ok, _, _)| ok);
     if !able {

@@ -37,6 +37,7 @@ const DIRS: &[(&str, u32, &str)] = &[
     ("/usr", 0o755, "root:root"),
     ("/usr/local", 0o755, "root:root"),
     ("/usr/local/bin", 0o755, "root:root"),
+    ("/usr/local/sbin", 0o755, "root:root"),
     ("/var", 0o755, "root:root"),
     ("/var/lib", 0o755, "root:root"),
     ("/run", 0o755, "root:root"),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::entity::{Chain, Facts, KubeObject, Network, Sysctl, Table};
+use super::entity::{Chain, Domain, Facts, KubeObject, Network, Sysctl, Table};
 use super::kube::{self, pods};
 use super::state::Draft;
 
@@ -253,6 +253,11 @@ pub(crate) fn to_vm(draft: &Draft<'_>, address: &str, port: u16) -> Way {
     let Some(node) = node_at(draft, address) else {
         return Way::Lost;
     };
+    // A node whose machine is known and off; clusters to begin with have none.
+    let machine = draft.get::<Domain>(&node);
+    if machine.is_some_and(|machine| machine.running_since(draft.now_ms()).is_none()) {
+        return Way::Lost;
+    }
     let listens = match port {
         HTTP_NODE_PORT | HTTPS_NODE_PORT => runs_on(draft, "ingress-nginx-controller", &node),
         3_478 => runs_on(draft, "coturn", &node),

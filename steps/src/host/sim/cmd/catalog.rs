@@ -89,6 +89,7 @@ const PLAIN: &[&str] = &[
     "bind9-host",
     "bridge-utils",
     "ca-certificates",
+    "conntrack",
     "containerd",
     "cpu-checker",
     "curl",

@@ -6,7 +6,7 @@ use super::super::inside;
 use super::super::state::Draft;
 use super::domain::{Guest, guests};
 use super::guest_run::Inner;
-use super::{Reply, connect, option, options};
+use super::{Reply, connect, ingress, option, options};
 
 /// Where each service keeps what the tools below show.
 pub(super) const CASSANDRA: &str = "/mnt/cassandra/data/schema";
@@ -186,10 +186,14 @@ fn curl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
         "--connect-timeout",
         "--retry",
         "-w",
+        "--noproxy",
         "--retry-delay",
     ];
     let (flags, words) = options(inner.args, &with_value);
     let url = words.first().copied().unwrap_or_default();
+    if let Some(reply) = ingress::asked(draft, url) {
+        return reply;
+    }
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
@@ -203,6 +207,9 @@ fn curl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
         && let Some(reply) = connect::from_vm(draft, &inner.guest.address, inner.args)
     {
         return reply;
+    }
+    if found.is_none() && ingress::is_outside(host) {
+        return ingress::outside(draft, host);
     }
     let refused = || {
         Reply::fail(

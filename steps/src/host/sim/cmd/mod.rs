@@ -25,6 +25,7 @@ mod guest_units;
 mod helm;
 mod helm_query;
 mod image;
+mod ingress;
 mod iptables;
 mod kernel;
 mod kubectl;
@@ -203,6 +204,7 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
         "openssl" => connect::openssl,
         "sh" | "bash" => sh::run,
         "tar" => tar::run,
+        "/usr/local/sbin/wiab-ingress" => ingress::run,
         "timeout" => elsewhere::timeout,
         _ => return packaged(program).map(|(package, handler)| (Some(package), handler)),
     };

@@ -10,7 +10,7 @@ use super::nft_list::list;
 use super::nft_rule;
 use super::nft_set;
 use super::nft_text::{Reader, Token, syntax, tokens};
-use super::{Call, Reply};
+use super::{Call, Reply, ingress};
 
 const NFT_MS: u64 = 15;
 pub(super) const ABSENT: &str = "Error: Could not process rule: No such file or directory\n";
@@ -42,6 +42,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     if !call.root {
         return Reply::fail(1, "Operation not permitted (you must be root)\nnetlink: Error: cache initialization failed: Operation not permitted\n").took(NFT_MS);
     }
+    ingress::tick(draft);
     let done = match (script, args) {
         (Some(path), _) => match call.content(draft, path) {
             Some(text) => change(draft, &text, check),
