@@ -69,7 +69,7 @@ pub(crate) fn word(text: &str, bytes_max: usize, more: &str) -> bool {
 }
 
 /// An absolute path of characters that no shell, ssh option or XML needs quoted.
-fn plain_path(path: &str) -> bool {
+pub(crate) fn plain_path(path: &str) -> bool {
     path.starts_with('/')
         && path.len() > 1
         && path.len() < 200
@@ -107,8 +107,8 @@ impl Settings {
             }
             Provider::Existing => existing::check(self, &mut problems),
         }
+        self.artifact.check(&mut problems);
         self.check_image(&mut problems);
-        self.check_artifact(&mut problems);
         self.check_charts(&mut problems);
         self.check_traffic(&mut problems);
         for (index, step) in self.steps.iter().enumerate() {
@@ -332,48 +332,6 @@ impl Settings {
                     "use another one",
                 );
             }
-        }
-    }
-
-    fn check_artifact(&self, problems: &mut Problems) {
-        let artifact = &self.artifact;
-        if let Some(hash) = &artifact.hash {
-            let good = hash.len() == 40
-                && hash
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-            problems.check(
-                good,
-                "artifact.hash",
-                hash,
-                "use the 40 hexadecimal digits of a release",
-            );
-        }
-        if let Some(source) = &artifact.source {
-            let file = source.rsplit('/').next().unwrap_or_default();
-            let url = source.starts_with("https://") && !source.chars().any(char::is_whitespace);
-            problems.check(
-                (url || plain_path(source)) && word(file, 120, "._-+"),
-                "artifact.source",
-                source,
-                "use an absolute path on the host or an https:// URL, with a file name of letters, digits and `. _ - +`",
-            );
-            if artifact.hash.is_some() {
-                problems.add(
-                    "artifact.hash",
-                    "the source says already which release is used",
-                    "leave `hash` or `source` out",
-                );
-            }
-        }
-        if let Some(digest) = &artifact.sha256 {
-            let good = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-            problems.check(
-                good,
-                "artifact.sha256",
-                digest,
-                "use the 64 hexadecimal digits that sha256sum prints",
-            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! The WIAB staging plan as data: which steps, in which order, with which inputs.
 
+mod artifact;
 mod chart_check;
 mod check;
 mod existing;
@@ -11,13 +12,13 @@ mod site;
 mod staging;
 mod traffic;
 
+pub use artifact::{ARTIFACT_HASH, ArtifactSettings};
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    ARTIFACT_HASH, ArtifactSettings, CertSettings, ChartSettings, CommandLine, Duration, Hairpin,
-    HairpinAfter, HairpinPolicy, HostSettings, ImageSettings, KubernetesSettings, MachineSettings,
-    NetworkSettings, PlanName, PreflightSettings, Provider, REHEARSAL, Rotation, Settings,
-    SiteStep, VmSettings,
+    CertSettings, ChartSettings, CommandLine, Duration, Hairpin, HairpinAfter, HairpinPolicy,
+    HostSettings, ImageSettings, KubernetesSettings, MachineSettings, NetworkSettings, PlanName,
+    PreflightSettings, Provider, REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
 };
 pub use wiab_steps::kinds::images_seeded::Acmesolver;
 pub use wiab_steps::kinds::libvirt_domain::VirtType;

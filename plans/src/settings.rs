@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::images_seeded::Acmesolver;
 use wiab_steps::kinds::libvirt_domain::VirtType;
 
+use crate::artifact::ArtifactSettings;
 use crate::machines::Role;
 use crate::traffic::TrafficSettings;
 
@@ -330,52 +331,6 @@ pub struct MachineSettings {
     /// Host key of an existing VM, a line `ssh-ed25519 …` or its fingerprint `SHA256:…`; without it, the one of the first
     /// connection is trusted.
     pub host_key: Option<String>,
-}
-
-/// The release that is installed unless another one is asked for: 5.32.
-pub const ARTIFACT_HASH: &str = "5b01f250e128db689715558bad6b5e532cf4a7a0";
-
-/// Where artifacts are published, before and after the hash.
-const ARTIFACT_URL: (&str, &str) = (
-    "https://s3-eu-west-1.amazonaws.com/public.wire.com/artifacts/wire-server-deploy-static-",
-    ".tgz",
-);
-
-/// `[artifact]`: the release.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ArtifactSettings {
-    /// Hash of a published release.
-    pub hash: Option<String>,
-    /// Instead of a hash: an absolute path on the host, or an `https://` URL.
-    pub source: Option<String>,
-    /// SHA-256; without it, that of the first use is kept.
-    pub sha256: Option<String>,
-    /// Whether a release whose package repository is signed with an expired key is put up with.
-    pub accept_expired_key: bool,
-    /// Whether a rollback leaves the finished download.
-    pub keep_download: bool,
-}
-
-impl ArtifactSettings {
-    /// URL or path of the artifact.
-    pub fn source(&self) -> String {
-        match &self.source {
-            Some(source) => source.clone(),
-            None => {
-                let hash = self.hash.as_deref().unwrap_or(ARTIFACT_HASH);
-                format!("{}{hash}{}", ARTIFACT_URL.0, ARTIFACT_URL.1)
-            }
-        }
-    }
-
-    /// How the operator calls the release: its hash, or the name of its file.
-    pub fn name(&self) -> String {
-        match &self.source {
-            Some(source) => source.rsplit('/').next().unwrap_or_default().to_owned(),
-            None => self.hash.as_deref().unwrap_or(ARTIFACT_HASH).to_owned(),
-        }
-    }
 }
 
 /// `[image]`: the base image.
