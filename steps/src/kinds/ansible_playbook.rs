@@ -53,7 +53,7 @@ pub struct AnsiblePlaybook {
 
 impl AnsiblePlaybook {
     /// Program and arguments of a playbook inside the container.
-    fn argv(&self, playbook: &str, args: &[&str]) -> Vec<String> {
+    fn argv(&self, playbook: &str, further: &[&str]) -> Vec<String> {
         let ssh = format!(
             "-o UserKnownHostsFile={STATE}/ssh/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
         );
@@ -70,7 +70,7 @@ impl AnsiblePlaybook {
         for file in &self.vars {
             argv.extend(["-e".to_owned(), format!("@{STATE}/{file}")]);
         }
-        argv.extend(args.iter().map(|word| (*word).to_owned()));
+        argv.extend(further.iter().map(|word| (*word).to_owned()));
         argv.push(format!("ansible/{playbook}"));
         argv
     }
@@ -81,9 +81,9 @@ impl AnsiblePlaybook {
         sh: Shell<'_>,
         label: &str,
         playbook: &str,
-        args: &[&str],
+        further: &[&str],
     ) -> Result<Receipt, Failure> {
-        let argv = self.argv(playbook, args);
+        let argv = self.argv(playbook, further);
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let long = Long {
             label,
