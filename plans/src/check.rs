@@ -200,6 +200,10 @@ impl Settings {
             );
         }
         let net = net?;
+        if self.vms.provider == Provider::Existing {
+            // Nobody hands out addresses there.
+            return Some(net);
+        }
         let mut ends = Vec::new();
         for (key, text) in [
             ("network.range_start", &network.range_start),

@@ -241,6 +241,7 @@ mod tests {
     fn settings(rows: &[(&str, Option<Role>)]) -> Settings {
         let mut settings = Settings::rehearsal();
         settings.vms.provider = Provider::Existing;
+        settings.network.address = "10.0.0.254".to_owned();
         for (index, (name, role)) in rows.iter().enumerate() {
             let own = given(&format!("10.0.0.{}", index + 1), *role);
             settings.vms.machines.insert((*name).to_owned(), own);

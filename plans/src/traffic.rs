@@ -5,7 +5,7 @@ use wiab_steps::traffic::{Traffic, TrafficError};
 
 use crate::check::Problems;
 use crate::machines::{Machine, Role};
-use crate::settings::Settings;
+use crate::settings::{Provider, Settings};
 
 /// Shortest and longest time after which the old rules come back, in seconds.
 const DEADMAN_S: std::ops::RangeInclusive<u64> = 30..=3_600;
@@ -116,6 +116,24 @@ impl Settings {
         let Some(rules) = self.rules() else {
             return;
         };
+        if self.vms.provider == Provider::Existing
+            && let Some(net) = self.net()
+            && let Some(stray) = self.machines().into_iter().find(|machine| {
+                let ip = machine.ip.parse::<std::net::Ipv4Addr>();
+                ip.is_ok_and(|ip| !net.holds(ip))
+            })
+        {
+            problems.add(
+                "network.address",
+                format!(
+                    "{} has {}, but the firewall lets out only {}",
+                    stray.name,
+                    stray.ip,
+                    net.cidr()
+                ),
+                "set network.address and network.prefix to the network of your VMs, or traffic.enabled to false",
+            );
+        }
         if rules
             .nodes
             .iter()

@@ -67,3 +67,14 @@ fn a_skipped_undo_is_not_asked_about_again() {
         .unwinding(true)
         .next(&["end RolledBack"]);
 }
+
+#[test]
+fn what_has_nothing_to_undo_still_orders_what_stands_around_it() {
+    let run = case(4, &["a", "b<a undo=n", "c<b undo=n", "d<c"])
+        .done("a")
+        .done("b")
+        .done("c")
+        .done("d")
+        .unwinding(true);
+    run.next(&["undo d#1"]).undone("d").next(&["undo a#1"]);
+}

@@ -99,7 +99,7 @@ pub struct RunState {
     parked: BTreeMap<Index, String>,
     /// Steps whose effect stands and may have to be taken back.
     standing: BTreeSet<Index>,
-    /// While unwinding: how many dependents of each step rollback must still deal with before the step itself.
+    /// While unwinding: how many dependents of each step, direct ones, hold it back.
     holders: Vec<u32>,
     /// While unwinding: steps that may be taken back now.
     undoable: BTreeSet<Index>,
@@ -292,11 +292,16 @@ impl RunState {
             .iter()
             .map(|before| count(before.iter().filter(|at| open(at))))
             .collect();
-        self.holders = self
-            .dependents
-            .iter()
-            .map(|after| count(after.iter().filter(|at| self.holds(**at))))
-            .collect();
+        self.holders = vec![0; self.records.len()];
+        // Dependents first: what they hold back depends on who holds them.
+        for at in graph::order(&self.plan).into_iter().rev() {
+            if self.blocks(at) {
+                let dependencies = Arc::clone(&self.dependencies);
+                for dependency in dependencies.get(at).into_iter().flatten() {
+                    shift(&mut self.holders, *dependency, true);
+                }
+            }
+        }
         self.done = self
             .records
             .iter()
@@ -367,6 +372,28 @@ impl RunState {
         }
     }
 
+    /// Whether what a step stands on must wait: for the step itself, or, when there is nothing to take back of it, for what
+    /// stands on it in turn.
+    fn blocks(&self, at: Index) -> bool {
+        self.holds(at) || self.holders.get(at).is_some_and(|holders| *holders > 0)
+    }
+
+    /// Passes on that a step has begun or ceased to hold back what it stands on.
+    fn passes_on(&mut self, at: Index, blocks: bool) {
+        let dependencies = Arc::clone(&self.dependencies);
+        let mut open = vec![at];
+        while let Some(at) = open.pop() {
+            for dependency in dependencies.get(at).into_iter().flatten() {
+                let before = self.blocks(*dependency);
+                shift(&mut self.holders, *dependency, blocks);
+                self.file(*dependency);
+                if before != self.blocks(*dependency) {
+                    open.push(*dependency);
+                }
+            }
+        }
+    }
+
     /// Without a confirmation, steps whose undo loses data stay, and so does everything they stand on.
     fn keep_data(&mut self) {
         self.kept.clear();
@@ -394,7 +421,7 @@ impl RunState {
 
     /// Changes a record and everything that hangs on it.
     fn update(&mut self, at: Index, change: impl FnOnce(&mut StepRecord)) {
-        let held = self.holds(at);
+        let blocked = self.blocks(at);
         let Some(record) = self.records.get_mut(at) else {
             return;
         };
@@ -417,13 +444,9 @@ impl RunState {
                 self.file(*dependent);
             }
         }
-        let holds = self.holds(at);
-        if held != holds {
-            let dependencies = Arc::clone(&self.dependencies);
-            for dependency in dependencies.get(at).into_iter().flatten() {
-                shift(&mut self.holders, *dependency, holds);
-                self.file(*dependency);
-            }
+        let blocks = self.blocks(at);
+        if blocked != blocks {
+            self.passes_on(at, blocks);
         }
         if matches!(
             self.spec(at).map(|spec| &spec.undo),

@@ -195,7 +195,10 @@ fn hook(draft: &Draft<'_>, kind: &str, at: &str, packet: &Packet<'_>) -> Verdict
 fn bridge(draft: &Draft<'_>) -> Option<(String, String)> {
     let networks = draft.list::<Network>();
     let mut active = networks.iter().filter(|(_, network)| network.active);
-    let (_, network) = active.next()?;
+    let Some((_, network)) = active.next() else {
+        // The bridge of machines that another hypervisor made; nothing there translates addresses.
+        return super::cmd::route_of_others(draft).map(|bridge| (bridge, String::new()));
+    };
     let (name, _, _) = super::cmd::bridge_and_address(network)?;
     Some((name, network.xml.clone()))
 }

@@ -57,6 +57,12 @@ fn invented_key(seed: &str) -> String {
     format!("ssh-ed25519 {}", STANDARD.encode(blob))
 }
 
+/// The bridge behind which the machines of another hypervisor are; `None` without any.
+pub(crate) fn route_of_others(draft: &Draft<'_>) -> Option<String> {
+    let facts = draft.get::<Inside>(HOST)?.value;
+    facts.get("route")?.as_str().map(str::to_owned)
+}
+
 impl Machine {
     /// The same with seven machines of another hypervisor at 10.20.0.0/24 behind the bridge `br0`, fit for an installation:
     /// user `demo`, interface `ens3`.

@@ -62,6 +62,7 @@ pub(super) use docker::container_named;
 pub(super) use domain::define as define_domain;
 pub(super) use domain::moments;
 pub(super) use domain::start as start_domain;
+pub(super) use elsewhere::route_of_others;
 pub(super) use network::{bridge_and_address, define as define_network, start as start_network};
 pub(super) use nft::load as load_rules;
 pub(super) use ss::{SOCKETS, Socket, open as open_socket};
