@@ -348,7 +348,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         path: "artifact.accept_expired_key", kind: Kind::Bool, default: Some("false"), sample: "false",
-        about: "whether a release whose package repository is signed with an expired key is used: that one repository is then trusted unsigned",
+        about: "whether a release whose package repository is signed with an expired key is used: that one repository is then trusted unsigned, by `[trusted=yes]` in its line on the VMs",
         setting: "artifact.accept_expired_key",
     },
     Key {

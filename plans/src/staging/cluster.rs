@@ -26,6 +26,8 @@ pub(super) struct ClusterGround<'a> {
     pub(super) tree: Input<String>,
     /// Its tool image.
     pub(super) tools: &'a Handle<ToolImage>,
+    /// Options of the `deb` line of its package repository.
+    pub(super) apt_options: Input<String>,
     /// Path of the sealed secrets.
     pub(super) sealed: Input<String>,
     /// Inventory, its check, the release's check, the group variables and the secrets that playbooks read.
@@ -75,6 +77,7 @@ impl Staging<'_> {
             play,
             site: site.clone(),
             vars: Vec::new(),
+            apt_options: None,
         };
         self.plan.add(id, after, &playbook)
     }
@@ -124,7 +127,13 @@ impl Staging<'_> {
     /// passwords in the cluster.
     pub(super) fn cluster(&mut self, ground: &ClusterGround<'_>) -> Cluster {
         let site = self.site(ground);
-        let sources = self.play("ast.sources", &ground.after, &site, Play::OfflineSources);
+        let sources = AnsiblePlaybook {
+            play: Play::OfflineSources,
+            site: site.clone(),
+            vars: Vec::new(),
+            apt_options: Some(ground.apt_options.clone()),
+        };
+        let sources = self.plan.add("ast.sources", &ground.after, &sources);
         let engine = self.play("k8s.engine", &[&sources], &site, Play::KubeEngine);
         let system = self.images("seed-system", &[&engine], &site, ImageSet::System);
         let images = self.images("seed-helm", &[&engine], &site, ImageSet::Helm);
@@ -189,6 +198,7 @@ mod tests {
         let ground = ClusterGround {
             tree,
             tools: &tools,
+            apt_options: Input::Value(String::new()),
             sealed: Input::Value("/srv/sealed".to_owned()),
             after: vec![&tools],
         };

@@ -18,6 +18,7 @@ use wiab_steps::kind::{BuildError, Handle, Input, PlanBuilder};
 use wiab_steps::kinds::apt_packages::AptPackages;
 use wiab_steps::kinds::dirs::{Dir, Dirs};
 use wiab_steps::kinds::image_base::ImageBase;
+use wiab_steps::kinds::release_checked::ReleaseChecked;
 use wiab_steps::kinds::secrets_sealed::SecretsSealed;
 use wiab_steps::kinds::ssh_host_keys::SshHostKeys;
 use wiab_steps::kinds::ssh_keypair::SshKeypair;
@@ -242,6 +243,7 @@ impl<'a> Staging<'a> {
         let cluster = ClusterGround {
             tree: release.tree(),
             tools: &tools,
+            apt_options: release.checked.output(&ReleaseChecked::APT_OPTIONS),
             sealed: sealed.output(&SecretsSealed::PATH),
             after: vec![
                 inventory,

@@ -14,10 +14,10 @@ use super::jobs::{job_state, last_line};
 use super::plays::{Play, Site};
 use super::tool::{INVENTORY, STATE};
 use super::tool_run::{LOST, Long};
-use super::{Act, bound};
+use super::{Act, bound, known};
 use crate::host::shell::Shell;
 use crate::host::{Host, JobState, quote};
-use crate::kind::{About, Kind, Pace};
+use crate::kind::{About, Input, Kind, Pace};
 
 /// Label of the detached job.
 const JOB: &str = "play";
@@ -49,11 +49,15 @@ pub struct AnsiblePlaybook {
     /// Files with further variables, below the deploy directory. Secrets belong into such a file, never into the command.
     #[serde(default)]
     pub vars: Vec<String>,
+    /// Options of the one `deb` line of the release's package repository: none, or `[trusted=yes]` while its expired key is
+    /// put up with. Only [`Play::OfflineSources`] writes that line.
+    #[serde(default)]
+    pub apt_options: Option<Input<String>>,
 }
 
 impl AnsiblePlaybook {
     /// Program and arguments of a playbook inside the container.
-    fn argv(&self, playbook: &str, further: &[&str]) -> Vec<String> {
+    fn argv(&self, playbook: &str, further: &[&str]) -> Result<Vec<String>, Failure> {
         let ssh = format!(
             "-o UserKnownHostsFile={STATE}/ssh/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
         );
@@ -67,12 +71,27 @@ impl AnsiblePlaybook {
             "-e".to_owned(),
             ssh,
         ];
+        if let Some(vars) = self.play.vars(self.apt()?) {
+            argv.extend(["-e".to_owned(), vars.to_string()]);
+        }
         for file in &self.vars {
             argv.extend(["-e".to_owned(), format!("@{STATE}/{file}")]);
         }
         argv.extend(further.iter().map(|word| (*word).to_owned()));
         argv.push(format!("ansible/{playbook}"));
-        argv
+        Ok(argv)
+    }
+
+    /// The options of the `deb` line, empty where there are none.
+    fn apt(&self) -> Result<&str, Failure> {
+        match &self.apt_options {
+            Some(options) => known(options, "apt_options").map(String::as_str),
+            None => Ok(""),
+        }
+    }
+
+    async fn look(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
+        self.play.probe(sh, &self.site, self.apt()?).await
     }
 
     /// Runs a playbook, or attaches to it, and reports as it goes.
@@ -83,7 +102,7 @@ impl AnsiblePlaybook {
         playbook: &str,
         further: &[&str],
     ) -> Result<Receipt, Failure> {
-        let argv = self.argv(playbook, further);
+        let argv = self.argv(playbook, further)?;
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let long = Long {
             label,
@@ -190,7 +209,7 @@ impl Act for AnsiblePlaybook {
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
         if !sh.cx.resumed {
-            return self.play.probe(sh, &self.site).await;
+            return self.look(sh).await;
         }
         let state = job_state(sh, sh.cx.attempt, JOB).await?;
         if matches!(state, JobState::Running | JobState::Exited(0))
@@ -198,7 +217,7 @@ impl Act for AnsiblePlaybook {
         {
             return Ok(Probe::Running);
         }
-        self.play.probe(sh, &self.site).await
+        self.look(sh).await
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<Value, Failure> {
@@ -208,10 +227,10 @@ impl Act for AnsiblePlaybook {
     async fn apply(&self, sh: Shell<'_>, image: &Value) -> Result<Receipt, Failure> {
         let mut ended = Ok(Receipt::default());
         let under_way = self.site.toolbox.under_way(sh, JOB).await?;
-        if !under_way && let Probe::Satisfied(receipt) = self.play.probe(sh, &self.site).await? {
+        if !under_way && let Probe::Satisfied(receipt) = self.look(sh).await? {
             return Ok(receipt);
         }
-        if under_way || self.play.ready(sh, &self.site, image).await? {
+        if under_way || self.play.ready(sh, &self.site, self.apt()?, image).await? {
             ended = self
                 .run(sh, JOB, self.play.playbook(), self.play.args())
                 .await;
@@ -256,7 +275,7 @@ impl AnsiblePlaybook {
         if ended.is_ok() {
             self.play.finish(sh, &self.site).await?;
         }
-        match (self.play.probe(sh, &self.site).await?, ended) {
+        match (self.look(sh).await?, ended) {
             (Probe::Satisfied(seen), Ok(receipt)) => Ok(Receipt {
                 note: receipt.note.or(seen.note),
                 ..seen

@@ -97,7 +97,7 @@ pub struct DataVerified {
 
 impl DataVerified {
     async fn look(&self, sh: Shell<'_>) -> Result<Found, Failure> {
-        self.service.play().look(sh, &self.site).await
+        self.service.play().look(sh, &self.site, "").await
     }
 }
 

@@ -1,9 +1,10 @@
 //! Machines that do not answer, images that are missing, a content server that is down, data that a playbook would delete.
 
 use serde_json::json;
-use wiab_engine::outcome::{Before, Failure, Probe, Residue, RetryAdvice};
+use wiab_engine::outcome::{Before, Failure, Probe, Receipt, Residue, RetryAdvice};
 use wiab_steps::host::sim::Machine;
 use wiab_steps::kind::Kind;
+use wiab_steps::kinds::ansible_playbook::AnsiblePlaybook;
 use wiab_steps::kinds::data_verified::DataService;
 use wiab_steps::kinds::images_seeded::{Acmesolver, ImagesSeeded};
 use wiab_steps::kinds::plays::Play;
@@ -290,4 +291,104 @@ async fn data_services_survive_the_restart_of_a_node() {
     );
     world.done(&playbook(Play::RabbitmqDns)).await;
     world.done(&data(2, DataService::Rabbitmq)).await;
+}
+
+/// 2026-12-01: after the key of the simulated repository has expired.
+const LATER_MS: u64 = 1_796_083_200_000;
+const SOURCES: &str = "file//etc/apt/sources.list.d/192_168_122_10_8080_debs_jammy_public.list";
+
+/// Applies a step under another name of its jobs than those of the steps before it.
+async fn next<K: Kind>(world: &World, attempt: u32, kind: &K) -> Result<Receipt, Failure> {
+    let step = world.bind(kind);
+    let before = step.capture().await?;
+    step.apply(attempt, false, &before).await
+}
+
+fn accepting(options: &str) -> AnsiblePlaybook {
+    AnsiblePlaybook {
+        apt_options: Some(options.to_owned().into()),
+        ..playbook(Play::OfflineSources)
+    }
+}
+
+fn line(world: &World, node: &str) -> String {
+    let found = world.host.machine().inside(&format!("{node}/{SOURCES}"));
+    let text = found.and_then(|entry| entry["text"].as_str().map(str::to_owned));
+    text.unwrap_or_default()
+}
+
+/// Failure 8: the repository's key has expired. Neither the playbook nor anything after it fails once that is accepted, and
+/// nothing but the one line trusts anything more than before.
+#[tokio::test]
+async fn an_expired_key_that_is_accepted_is_accepted_for_one_line_only() {
+    let late = small().await.with_wall_ms(LATER_MS);
+    let failure = fails(&World::new(late.clone()), &playbook(Play::OfflineSources)).await;
+    says(
+        &failure,
+        "release.key-expired",
+        &["Add offline repo key", "failed to add the key"],
+        &["has expired", "[artifact] accept_expired_key = true"],
+    );
+
+    let world = World::new(late);
+    let trusted = [
+        "datanode1/file//etc/apt/trusted.gpg",
+        "datanode1/file//etc/apt/apt.conf.d/90-baroque",
+        "assethost/file//opt/assets/.wiab-ubuntu.gpg",
+    ];
+    let kind = accepting("[trusted=yes]");
+    world.done(&kind).await;
+    for node in ["kubenode1", "kubenode2", "datanode1", "datanode2"] {
+        assert_eq!(
+            line(&world, node),
+            "deb [trusted=yes] http://192.168.122.10:8080/debs-jammy/public jammy main\n"
+        );
+    }
+    let machine = world.host.machine();
+    for path in trusted {
+        assert_eq!(machine.inside(path), None, "{path}");
+    }
+    let all = serde_json::to_string(&machine).unwrap();
+    assert!(!all.contains("AllowUnauthenticated") && !all.contains("AllowInsecure"));
+    let again = world.bind(&kind).probe(false).await.unwrap();
+    assert!(matches!(again, Probe::Satisfied(_)), "{again:?}");
+    // The playbooks after it install packages.
+    for (attempt, play) in [(2, Play::SyncTime), (3, Play::Cassandra)] {
+        next(&world, attempt, &playbook(play)).await.unwrap();
+    }
+}
+
+/// Failure 8: the key expires after the installation, and a later release brings a valid one.
+#[tokio::test]
+async fn the_option_comes_when_it_is_needed_and_goes_when_it_is_not() {
+    let world = World::new(small().await);
+    world.done(&accepting("")).await;
+    assert!(line(&world, "datanode1").starts_with("deb http://"));
+    let expired = world.host.machine().with_wall_ms(LATER_MS);
+    let late = World::new(expired.clone());
+    let failure = next(&late, 2, &playbook(Play::SyncTime)).await.unwrap_err();
+    says(
+        &failure,
+        "release.key-expired",
+        &["EXPKEYSIG"],
+        &["accept_expired_key = true"],
+    );
+    let late = World::new(expired);
+    let probe = late.bind(&accepting("[trusted=yes]")).probe(false).await;
+    let Ok(Probe::Partial { what }) = probe else {
+        panic!("{probe:?}");
+    };
+    assert!(
+        what.contains("datanode1 has no [trusted=yes] at its source"),
+        "{what}"
+    );
+    next(&late, 3, &accepting("[trusted=yes]")).await.unwrap();
+    next(&late, 4, &playbook(Play::SyncTime)).await.unwrap();
+    let machine = late.host.machine();
+
+    let renewed = World::new(machine.with_wall_ms(LATER_MS - (300 * 86_400_000)));
+    let probe = renewed.bind(&accepting("")).probe(false).await.unwrap();
+    assert!(matches!(probe, Probe::Partial { .. }), "{probe:?}");
+    next(&renewed, 5, &accepting("")).await.unwrap();
+    assert!(line(&renewed, "datanode1").starts_with("deb http://"));
 }

@@ -1,5 +1,6 @@
 //! Every playbook in the state of the machines in which the plan runs it.
 
+use wiab_steps::kinds::ansible_playbook::AnsiblePlaybook;
 use wiab_steps::kinds::plays::Play;
 
 use super::cluster::{played, small};
@@ -18,6 +19,15 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
     let data = |name, machine, play| scenario("data plays", name, machine, &playbook(play));
     vec![
         kube("offline sources", &ground, Play::OfflineSources),
+        scenario(
+            "kube plays",
+            "offline sources after the key's end",
+            &ground.clone().with_wall_ms(1_796_083_200_000),
+            &AnsiblePlaybook {
+                apt_options: Some("[trusted=yes]".to_owned().into()),
+                ..playbook(Play::OfflineSources)
+            },
+        ),
         kube("container engine", &sources, Play::KubeEngine),
         kube("images by playbook", &engine, Play::SeedImages),
         kube("kubernetes", &seeded, Play::Kubernetes),

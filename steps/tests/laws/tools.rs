@@ -44,6 +44,7 @@ pub(crate) fn playbook(play: Play) -> AnsiblePlaybook {
         play,
         site: cluster::site(2),
         vars: Vec::new(),
+        apt_options: None,
     }
 }
 

@@ -41,11 +41,14 @@ impl GuestUnit {
 }
 
 const SOURCES: &str = "deb http://archive.ubuntu.com/ubuntu jammy main restricted universe\n";
-const DIRS: [&str; 24] = [
+/// A key that the cloud image trusts.
+const UBUNTU_KEY: &str = "/etc/apt/trusted.gpg.d/ubuntu-keyring-2018-archive.gpg";
+const DIRS: [&str; 25] = [
     "/",
     "/etc",
     "/etc/apt",
     "/etc/apt/sources.list.d",
+    "/etc/apt/trusted.gpg.d",
     "/etc/default",
     "/etc/systemd",
     "/etc/ssl",
@@ -84,6 +87,10 @@ fn base_file(vm: &str, path: &str) -> Option<Entry> {
     }
     let text = match path {
         "/etc/apt/sources.list" => SOURCES.to_owned(),
+        UBUNTU_KEY => {
+            let mark = super::cmd::gpg::MARK;
+            format!("{mark}F6ECB3762474EDA9D21B7022871920D1991BC93C 1537228800 0\n")
+        }
         "/etc/hostname" => format!("{vm}\n"),
         "/etc/fstab" => "LABEL=cloudimg-rootfs / ext4 discard,errors=remount-ro 0 1\n".to_owned(),
         "/etc/hosts" => format!("127.0.1.1 {vm}.local {vm}\n127.0.0.1 localhost\n"),
@@ -93,8 +100,9 @@ fn base_file(vm: &str, path: &str) -> Option<Entry> {
     Some(Entry::Text(text))
 }
 
-const BASE_FILES: [&str; 5] = [
+const BASE_FILES: [&str; 6] = [
     "/etc/apt/sources.list",
+    UBUNTU_KEY,
     "/etc/fstab",
     "/etc/hostname",
     "/etc/hosts",

@@ -157,6 +157,13 @@ impl Machine {
         })
     }
 
+    /// The same machine at another time, in milliseconds of Unix time.
+    #[must_use]
+    pub fn with_wall_ms(mut self, wall_ms: u64) -> Self {
+        self.epoch_ms = wall_ms.saturating_sub(self.now_ms);
+        self
+    }
+
     /// The same with packages installed, their services started, and libvirt's `default` network where libvirt comes.
     #[must_use]
     pub fn with_packages(self, names: &[&str]) -> Self {

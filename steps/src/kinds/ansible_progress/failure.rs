@@ -102,6 +102,13 @@ impl Progress {
                 "another package manager works on {host}; wait for it, or stop it: sudo systemctl stop unattended-upgrades"
             ));
         }
+        // `apt_key` does not count an expired key among those it added.
+        let expired = ["expkeysig", "failed to add the key"];
+        if expired.iter().any(|sign| lower.contains(sign)) {
+            return failure.code("release.key-expired").hint(
+                "the signing key of the release's package repository has expired: use a release with a renewed key ([artifact] hash), or set [artifact] accept_expired_key = true; then wiab apply anew"
+            );
+        }
         failure.hint(format!(
             "correct the cause on {host}, then wiab apply --resume; what ansible said is in the step's evidence"
         ))

@@ -85,7 +85,7 @@ impl CallingChecked {
             return Ok(Err(Failure::clean(format!(
                 "the cluster has no node {name}"
             ))
-            .hint("set `[calling] node` to one of `kubectl get nodes`, then run `wiab apply`")
+            .hint("set `calling_node` in [traffic] to one of `kubectl get nodes`, then run `wiab apply`")
             .code("calling.no-node")));
         };
         let found = internal_ip(&node);

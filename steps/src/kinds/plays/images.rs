@@ -1,6 +1,6 @@
 //! The images of a release on a Kubernetes node: what the asset host lists, what containerd has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::Failure;
@@ -186,6 +186,29 @@ pub(crate) async fn remove(
     for batch in references.chunks(BATCH) {
         let argv = [&["ctr", "-n", "k8s.io", "images", "rm"], batch].concat();
         must(sh, site, host, &argv).await?;
+    }
+    Ok(())
+}
+
+/// Removes the images of both sets that were not there before.
+pub(super) async fn unseed(
+    sh: Shell<'_>,
+    site: &Site,
+    before: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<(), Failure> {
+    for host in site.of(Role::Kubenode) {
+        let none = BTreeSet::new();
+        let had = before.get(&host.name).unwrap_or(&none);
+        for set in [ImageSet::System, ImageSet::Helm] {
+            let (_, now) = look_at(sh, site, host, set).await?;
+            let listed = now.listed.clone().unwrap_or_default();
+            let ours: Vec<&str> = now
+                .of_set(&listed)
+                .into_iter()
+                .filter(|reference| !had.contains(*reference))
+                .collect();
+            remove(sh, site, host, &ours).await?;
+        }
     }
     Ok(())
 }

@@ -21,7 +21,6 @@ use wiab_engine::outcome::{Failure, Probe, UndoClass};
 
 pub(crate) use self::footprint::must;
 use self::footprint::{Before, Footprint};
-use self::images::ImageSet;
 use self::look::Found;
 use super::login::Login;
 use super::tool::Toolbox;
@@ -284,10 +283,24 @@ impl Play {
         }
     }
 
-    /// What of its effect is there, and what is not.
-    pub(crate) async fn look(self, sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
+    /// Variables that it is called with, besides those of the inventory. `apt` are the options of the `deb` line of the
+    /// release's repository.
+    pub(crate) fn vars(self, apt: &str) -> Option<Value> {
         match self {
-            Self::OfflineSources => offline_sources::look(sh, site).await,
+            Self::OfflineSources => offline_sources::vars(apt),
+            _ => None,
+        }
+    }
+
+    /// What of its effect is there, and what is not. `apt` as in [`Play::vars`].
+    pub(crate) async fn look(
+        self,
+        sh: Shell<'_>,
+        site: &Site,
+        apt: &str,
+    ) -> Result<Found, Failure> {
+        match self {
+            Self::OfflineSources => offline_sources::look(sh, site, apt).await,
             Self::KubeEngine => kube::look_engine(sh, site).await,
             Self::SeedImages => images::look(sh, site).await,
             Self::SyncTime => sync_time::look(sh, site).await,
@@ -302,8 +315,13 @@ impl Play {
     }
 
     /// Looks at its effect.
-    pub(crate) async fn probe(self, sh: Shell<'_>, site: &Site) -> Result<Probe, Failure> {
-        Ok(self.look(sh, site).await?.probe())
+    pub(crate) async fn probe(
+        self,
+        sh: Shell<'_>,
+        site: &Site,
+        apt: &str,
+    ) -> Result<Probe, Failure> {
+        Ok(self.look(sh, site, apt).await?.probe())
     }
 
     /// Records what undo will restore.
@@ -336,15 +354,18 @@ impl Play {
         self,
         sh: Shell<'_>,
         site: &Site,
+        apt: &str,
         image: &Value,
     ) -> Result<bool, Failure> {
         let image = Image::read(image)?;
         match self {
-            Self::OfflineSources => return offline_sources::ready(sh, site, &image.hosts).await,
+            Self::OfflineSources => {
+                return offline_sources::ready(sh, site, apt, &image.hosts).await;
+            }
             Self::Postgresql => return postgresql::ready(sh, site, &image.hosts).await,
             _ => {}
         }
-        if self.look(sh, site).await?.whole() {
+        if self.look(sh, site, apt).await?.whole() {
             return Ok(false);
         }
         for print in self.prints() {
@@ -390,7 +411,7 @@ impl Play {
     ) -> Result<(), Failure> {
         let image = Image::read(image)?;
         match self {
-            Self::SeedImages => unseed(sh, site, &image.images).await?,
+            Self::SeedImages => images::unseed(sh, site, &image.images).await?,
             Self::Postgresql => kube::forget_secrets(sh, &site.toolbox, &image.secrets).await?,
             _ => {}
         }
@@ -412,29 +433,6 @@ impl Play {
 /// The directory that holds a path.
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("/", |(dir, _)| dir)
-}
-
-/// Removes the images of both sets that were not there before.
-async fn unseed(
-    sh: Shell<'_>,
-    site: &Site,
-    before: &BTreeMap<String, BTreeSet<String>>,
-) -> Result<(), Failure> {
-    for host in site.of(Role::Kubenode) {
-        let none = BTreeSet::new();
-        let had = before.get(&host.name).unwrap_or(&none);
-        for set in [ImageSet::System, ImageSet::Helm] {
-            let (_, now) = images::look_at(sh, site, host, set).await?;
-            let listed = now.listed.clone().unwrap_or_default();
-            let ours: Vec<&str> = now
-                .of_set(&listed)
-                .into_iter()
-                .filter(|reference| !had.contains(*reference))
-                .collect();
-            images::remove(sh, site, host, &ours).await?;
-        }
-    }
-    Ok(())
 }
 
 /// What a play remembers.

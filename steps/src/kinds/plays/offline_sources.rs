@@ -1,5 +1,6 @@
 //! The asset host's content server, and the machines that use nothing else.
 
+use serde_json::{Value, json};
 use wiab_engine::outcome::Failure;
 
 use super::footprint::{self, Before, Footprint, must};
@@ -34,6 +35,22 @@ const SERVED: [&str; 4] = [
 ];
 
 const SOURCES: [&str; 2] = ["/etc/apt/sources.list", "/etc/apt/sources.list.d"];
+
+/// A key that every Ubuntu machine trusts already. Ansible's `apt_key` takes an expired key for one that it could not add,
+/// and ends; where the repository is trusted unsigned, no key of it is needed, and this one changes nothing.
+const KNOWN_KEY: &str = "/etc/apt/trusted.gpg.d/ubuntu-keyring-2018-archive.gpg";
+/// Where the playbook gets it from while it runs, in and below [`ROOT`].
+const STAND_IN: &str = ".wiab-ubuntu.gpg";
+
+/// The variables of the playbook with which it writes the options into the `deb` line.
+pub(super) fn vars(apt: &str) -> Option<Value> {
+    (!apt.is_empty()).then(|| {
+        json!({
+            "ubuntu_repo_base_url": format!("{apt} {{{{ ubuntu_repos }}}}"),
+            "ubuntu_repo_gpgkey": format!("http://{{{{ assethost_host }}}}/{STAND_IN}"),
+        })
+    })
+}
 
 pub(super) const PRINTS: &[Footprint] = &[
     Footprint {
@@ -116,17 +133,40 @@ fn address(site: &Site) -> String {
     host.map(|host| host.ip.clone()).unwrap_or_default()
 }
 
-/// Whether the packages of a machine come from the asset host and from nowhere else.
-fn only_ours(told: &Told, address: &str) -> bool {
+/// The package sources of a machine.
+enum Sources {
+    /// Somebody else's, too.
+    Others,
+    /// The asset host's alone, but its line is not as this release needs it.
+    OtherOptions,
+    /// The asset host's alone.
+    Ours,
+}
+
+fn sources(told: &Told, address: &str, apt: &str) -> Sources {
     let text = told.text("sources");
-    let ours = format!("http://{address}:8080/");
-    !text.is_empty() && text.lines().all(|line| line.contains(&ours))
+    let ours = format!(" http://{address}:8080/");
+    if text.is_empty() || !text.lines().all(|line| line.contains(&ours)) {
+        return Sources::Others;
+    }
+    // Trust without a signature is neither missing where it was asked for nor left where it was not.
+    let plain = format!("deb{ours}");
+    let wanted = match apt {
+        "" => plain,
+        options => format!("deb {options}{ours}"),
+    };
+    if text.lines().all(|line| line.starts_with(&wanted)) {
+        Sources::Ours
+    } else {
+        Sources::OtherOptions
+    }
 }
 
 async fn client(
     sh: Shell<'_>,
     site: &Site,
     host: &SiteHost,
+    apt: &str,
     found: &mut Found,
 ) -> Result<(), Failure> {
     let address = address(site);
@@ -144,12 +184,16 @@ async fn client(
         return Ok(());
     }
     let name = &host.name;
-    let ours = only_ours(&told, &address);
-    found.part(
-        ours,
-        format!("sources of {name}"),
-        format!("{name} uses other package sources"),
-    );
+    let (ours, missing) = match sources(&told, &address, apt) {
+        Sources::Ours => (true, String::new()),
+        Sources::Others => (false, format!("{name} uses other package sources")),
+        Sources::OtherOptions if apt.is_empty() => (
+            false,
+            format!("{name} has options at its source that it does not need"),
+        ),
+        Sources::OtherOptions => (false, format!("{name} has no {apt} at its source")),
+    };
+    found.part(ours, format!("sources of {name}"), missing);
     if ours && !told.yes("served") {
         found.missing.push(format!("{name} cannot fetch {url}"));
     }
@@ -157,14 +201,14 @@ async fn client(
 }
 
 /// Looks at server and clients.
-pub(super) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
+pub(super) async fn look(sh: Shell<'_>, site: &Site, apt: &str) -> Result<Found, Failure> {
     let mut found = Found::default();
     for host in site.of(Role::Assethost) {
         server(sh, site, host, &mut found).await?;
     }
     for role in [Role::Kubenode, Role::Datanode] {
         for host in site.of(role) {
-            client(sh, site, host, &mut found).await?;
+            client(sh, site, host, apt, &mut found).await?;
         }
     }
     found.notes.push(format!(
@@ -176,19 +220,31 @@ pub(super) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
 }
 
 /// Room for the content and for the largest tar beside it, and copies of the sources that the playbook deletes.
-pub(super) async fn ready(sh: Shell<'_>, site: &Site, before: &Before) -> Result<bool, Failure> {
+pub(super) async fn ready(
+    sh: Shell<'_>,
+    site: &Site,
+    apt: &str,
+    before: &Before,
+) -> Result<bool, Failure> {
     for host in site.of(Role::Assethost) {
         room(sh, site, host).await?;
     }
     for print in PRINTS {
         footprint::keep(sh, site, print, "offline-sources", before).await?;
     }
-    let found = look(sh, site).await?;
+    let found = look(sh, site, apt).await?;
     // Only what `finish` adds is missing: the content is there and served.
     let only_ours = found
         .missing
         .iter()
         .all(|what| what.ends_with("does not serve after a restart"));
+    if !only_ours && !apt.is_empty() {
+        let stand_in = format!("{ROOT}/{STAND_IN}");
+        for host in site.of(Role::Assethost) {
+            must(sh, site, host, &["mkdir", "-p", ROOT]).await?;
+            must(sh, site, host, &["cp", "--", KNOWN_KEY, &stand_in]).await?;
+        }
+    }
     Ok(!only_ours)
 }
 
@@ -259,6 +315,8 @@ pub(super) async fn finish(sh: Shell<'_>, site: &Site) -> Result<(), Failure> {
         )
         .await?;
         must(sh, site, host, &["systemctl", "start", "serve-assets"]).await?;
+        let stand_in = format!("{ROOT}/{STAND_IN}");
+        must(sh, site, host, &["rm", "-f", "--", &stand_in]).await?;
         must(sh, site, host, &["touch", &marker]).await?;
     }
     Ok(())

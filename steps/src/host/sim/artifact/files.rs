@@ -309,17 +309,19 @@ impl Release {
         Some(text)
     }
 
+    /// The public key of the package repository.
+    pub(crate) fn key() -> String {
+        format!(
+            "-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: simulated {KEY_FINGERPRINT} {KEY_CREATED_S} {KEY_EXPIRES_S}\n\n-----END PGP PUBLIC KEY BLOCK-----\n"
+        )
+    }
+
     /// The members of the package repository.
     pub(super) fn debs() -> Vec<Member> {
         let public = "debs-jammy/public";
         with_dirs(vec![
             Member::text(&format!("{public}/dists/jammy/InRelease"), "Suite: jammy\n"),
-            Member::text(
-                &format!("{public}/gpg"),
-                &format!(
-                    "-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: simulated {KEY_FINGERPRINT} {KEY_CREATED_S} {KEY_EXPIRES_S}\n\n-----END PGP PUBLIC KEY BLOCK-----\n"
-                ),
-            ),
+            Member::text(&format!("{public}/gpg"), &Self::key()),
             Member::text(
                 &format!("{public}/pool/main/n/ntp/ntp_1_amd64.deb"),
                 "deb\n",

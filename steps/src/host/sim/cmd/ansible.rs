@@ -1,5 +1,6 @@
 //! `ansible-playbook`: says what the real one says, and leaves the effect to the playbook.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -80,13 +81,31 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let Some(book) = book(name, tags) else {
         return call.complain(1, &format!("the playbook {name} is not simulated"));
     };
-    perform(draft, call, &all, &Playing { name, tags, book })
+    let playing = Playing {
+        name,
+        tags,
+        book,
+        vars: variables(&flags),
+    };
+    perform(draft, call, &all, &playing)
+}
+
+/// Variables given as JSON objects.
+fn variables(flags: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let given = flags
+        .iter()
+        .filter(|(flag, _)| matches!(*flag, "-e" | "--extra-vars"));
+    given
+        .filter_map(|(_, text)| serde_json::from_str::<BTreeMap<String, String>>(text).ok())
+        .flatten()
+        .collect()
 }
 
 struct Playing<'a> {
     name: &'a str,
     tags: Option<&'a str>,
     book: &'static Book,
+    vars: BTreeMap<String, String>,
 }
 
 fn perform(
@@ -123,6 +142,7 @@ fn perform(
         playbook: playing.name,
         tags: playing.tags,
         hosts: &answering,
+        vars: &playing.vars,
         call,
     };
     let mut failure = injected

@@ -4,7 +4,7 @@ use super::super::state::Draft;
 use super::{Call, Reply, options};
 
 /// How a simulated key tells its fingerprint, its creation and its expiry (0: never), in Unix seconds.
-const MARK: &str = "Comment: simulated ";
+pub(crate) const MARK: &str = "Comment: simulated ";
 
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     let (flags, paths) = options(&call.args, &["--homedir", "--trust-model"]);
@@ -19,18 +19,20 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
             &format!("can't open '{path}': No such file or directory"),
         );
     };
-    let now_s = draft.wall_ms() / 1_000;
     let mut shown = String::new();
-    for key in text.lines().filter_map(|line| line.strip_prefix(MARK)) {
-        let words: Vec<&str> = key.split(' ').collect();
-        let [fingerprint, created, ends] = words.as_slice() else {
-            continue;
-        };
-        let ends_s: u64 = ends.parse().unwrap_or_default();
-        let over = ends_s != 0 && ends_s <= now_s;
+    for Key {
+        fingerprint,
+        created,
+        ends,
+    } in keys(&text)
+    {
         let (validity, end) = (
-            if over { "e" } else { "-" },
-            if ends_s == 0 { "" } else { *ends },
+            if over(ends, draft.wall_ms()) {
+                "e"
+            } else {
+                "-"
+            },
+            if ends == "0" { "" } else { ends },
         );
         let id = fingerprint.get(24..).unwrap_or_default();
         let lines = format!(
@@ -42,4 +44,36 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         return call.complain(2, "no valid OpenPGP data found.");
     }
     Reply::ok(shown).took(10)
+}
+
+/// What a simulated key tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key<'a> {
+    fingerprint: &'a str,
+    created: &'a str,
+    ends: &'a str,
+}
+
+fn keys(text: &str) -> impl Iterator<Item = Key<'_>> {
+    let marked = text.lines().filter_map(|line| line.strip_prefix(MARK));
+    marked.filter_map(|key| {
+        let mut words = key.split(' ');
+        let (fingerprint, created, ends) = (words.next()?, words.next()?, words.next()?);
+        Some(Key {
+            fingerprint,
+            created,
+            ends,
+        })
+    })
+}
+
+fn over(ends: &str, now_ms: u64) -> bool {
+    let ends_s: u64 = ends.parse().unwrap_or_default();
+    ends_s != 0 && ends_s <= now_ms / 1_000
+}
+
+/// The fingerprint of a simulated key's text, and whether the key has expired by now.
+pub(super) fn state(text: &str, now_ms: u64) -> Option<(&str, bool)> {
+    let key = keys(text).next()?;
+    Some((key.fingerprint, over(key.ends, now_ms)))
 }

@@ -15,7 +15,7 @@ const FREE_BYTES: u64 = 90 << 30;
 pub(super) fn run(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
     let changes = matches!(
         inner.program,
-        "rm" | "rmdir" | "mkdir" | "mv" | "tee" | "touch" | "chmod"
+        "cp" | "rm" | "rmdir" | "mkdir" | "mv" | "tee" | "touch" | "chmod"
     );
     let (_, paths) = options(inner.args, &["-m", "-C"]);
     let outside = |path: &&str| !path.starts_with("/tmp/") && !path.starts_with("/home/");
@@ -24,6 +24,7 @@ pub(super) fn run(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
     }
     match inner.program {
         "cat" => cat(draft, inner, &paths),
+        "cp" => copy(draft, inner, &paths),
         "test" | "[" => test(draft, inner),
         "rm" | "rmdir" => remove(draft, inner, &paths),
         "mkdir" => mkdir(draft, inner, &paths),
@@ -160,6 +161,17 @@ fn rename(draft: &mut Draft<'_>, inner: &Inner<'_>, paths: &[&str]) -> Reply {
     }
     inside::put_file(draft, vm, to, &entry);
     inside::remove(draft, vm, from);
+    Reply::ok("")
+}
+
+fn copy(draft: &mut Draft<'_>, inner: &Inner<'_>, paths: &[&str]) -> Reply {
+    let [from, to] = paths else {
+        return inner.complain(1, "missing file operand");
+    };
+    let Some(text) = inside::text(draft, inner.vm(), from) else {
+        return inner.complain(1, &format!("cannot stat '{from}': {NO_ENTRY}"));
+    };
+    inside::write(draft, inner.vm(), to, &text);
     Reply::ok("")
 }
 

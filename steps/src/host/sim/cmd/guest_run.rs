@@ -117,7 +117,7 @@ fn exec(draft: &mut Draft<'_>, guest: &Guest, words: &[&str], stdin: &[u8], root
 
 fn tool(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Option<Reply> {
     Some(match inner.program {
-        "cat" | "test" | "[" | "rm" | "rmdir" | "mkdir" | "mv" | "tee" | "ls" | "df"
+        "cat" | "cp" | "test" | "[" | "rm" | "rmdir" | "mkdir" | "mv" | "tee" | "ls" | "df"
         | "sha256sum" | "grep" | "tar" | "touch" | "sync" | "chmod" | "stat" | "du" => {
             guest_files::run(draft, inner)
         }

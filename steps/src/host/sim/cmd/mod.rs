@@ -15,7 +15,7 @@ mod domain;
 mod elsewhere;
 pub(super) mod fetch;
 mod find;
-mod gpg;
+pub(super) mod gpg;
 mod guest;
 mod guest_data;
 mod guest_files;
