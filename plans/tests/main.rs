@@ -1,8 +1,14 @@
 //! Tests of the plan.
 
 #[cfg(test)]
+#[path = "cases/canary.rs"]
+mod canary;
+#[cfg(test)]
 #[path = "cases/charts.rs"]
 mod charts;
+#[cfg(test)]
+#[path = "cases/failures/mod.rs"]
+mod failures;
 #[cfg(test)]
 #[path = "cases/killpoints.rs"]
 mod killpoints;
@@ -15,3 +21,6 @@ mod shape;
 #[cfg(test)]
 #[path = "cases/thin.rs"]
 mod thin;
+#[cfg(test)]
+#[path = "cases/world.rs"]
+mod world;

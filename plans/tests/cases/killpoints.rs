@@ -6,102 +6,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc};
-use wiab_engine::event::{
-    Cause, Event, Evidence, Limits, OnFailure, RunOpened, RunResumed, UnwindBegan,
-};
-use wiab_engine::id::RunId;
+use tokio::sync::mpsc;
+use wiab_engine::event::Event;
 use wiab_engine::outcome::Outcome;
 use wiab_engine::plan::Plan;
-use wiab_engine::ports::{BoxFuture, LogError, NoSecrets, RunLog};
-use wiab_engine::runner::{Runner, World};
-use wiab_engine::state::{Direction, RunState};
+use wiab_engine::state::RunState;
 use wiab_plans::{Settings, wiab_staging};
-use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::sim::{Fate, Machine, Phase, Point, Points, SimHost, SimOptions, Tap};
 
 use crate::thin::{Place, thin};
-
-const RUN: RunId = RunId([5; 16]);
+use crate::world::{Goal, Log, Watch, runner};
 
 /// Commands that may be repeated because they only bring knowledge up to date.
 const REFRESHING: [&str; 1] = ["apt-get update"];
 
 /// Working files of an effect that one atomic move completes: they may be made again. The move itself may not.
 const WORKING: [&str; 3] = [".wiab-new", ".part", "/nocloud/"];
-
-/// A journal in memory that can cut the power before, in the middle of, or after making a batch durable.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<(Mutex<LogInner>, Notify)>);
-
-#[derive(Debug, Default)]
-struct LogInner {
-    events: Vec<Event>,
-    points: u64,
-    die_at: Option<u64>,
-    /// What each boundary lies before.
-    boundaries: Vec<String>,
-}
-
-impl Log {
-    fn with<T>(&self, act: impl FnOnce(&mut LogInner) -> T) -> T {
-        act(&mut self.0.0.lock().unwrap())
-    }
-
-    fn begin(&self, die_at: Option<u64>) {
-        self.with(|inner| {
-            inner.points = 0;
-            inner.die_at = die_at;
-            inner.boundaries.clear();
-        });
-    }
-
-    /// One boundary; answers whether the power goes off here.
-    fn point(&self, before: &str) -> bool {
-        let dead = self.with(|inner| {
-            inner.points += 1;
-            inner.boundaries.push(before.to_owned());
-            inner.die_at == Some(inner.points)
-        });
-        if dead {
-            self.0.1.notify_one();
-        }
-        dead
-    }
-}
-
-impl RunLog for Log {
-    fn append(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), LogError>> {
-        Box::pin(async move {
-            // Every prefix of the batch may be what survives; all of it, unacknowledged, is the last one.
-            for event in events {
-                if self.point(&label(&event)) {
-                    std::future::pending::<()>().await;
-                }
-                self.with(|inner| inner.events.push(event));
-            }
-            if self.point("acknowledged") {
-                std::future::pending::<()>().await;
-            }
-            Ok(())
-        })
-    }
-
-    fn store(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Evidence, LogError>> {
-        let evidence = Evidence {
-            hash: blake3_of(&bytes),
-            bytes: bytes.len() as u64,
-        };
-        Box::pin(async move { Ok(evidence) })
-    }
-}
-
-/// Kind and step of an event.
-fn label(event: &Event) -> String {
-    let json = wiab_engine::codec::to_json(event);
-    let step = json.get("step").and_then(Value::as_str).unwrap_or_default();
-    format!("{} {step}", event.name())
-}
 
 /// Notes how many events were durable at each point of the host.
 #[derive(Debug)]
@@ -113,25 +33,10 @@ struct Trace {
 
 impl Tap for Trace {
     fn at(&self, point: &Point) -> Fate {
-        let events = self.log.with(|inner| inner.events.len() as u64);
+        let events = self.log.written();
         self.written.lock().unwrap().push(events);
         self.points.at(point)
     }
-}
-
-/// The content does not matter here, only that equal output has an equal name.
-fn blake3_of(bytes: &[u8]) -> [u8; 32] {
-    let mut name = [0; 32];
-    for (at, byte) in bytes.iter().enumerate() {
-        name[at % 32] ^= byte;
-    }
-    name
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
-    Forward,
-    Back,
 }
 
 /// Where a process dies.
@@ -178,14 +83,13 @@ fn process(plan: &Plan, log: &Log, machine: Machine, goal: Goal, kill: Kill) -> 
         .build()
         .unwrap();
     let ended = runtime.block_on(async {
-        // A boundary that was passed twice may have left a permit behind.
-        tokio::select! { biased; () = log.0.1.notified() => {}, () = std::future::ready(()) => {} }
-        let runner = runner(plan, log, &host, goal);
+        log.rested().await;
+        let runner = runner(plan, log, &host, goal, Watch::default(), Vec::new());
         let (_stop, stops) = mpsc::channel(1);
         tokio::select! {
             biased;
             () = host.died() => None,
-            () = log.0.1.notified() => None,
+            () = log.died() => None,
             ended = runner.drive(stops) => ended.unwrap().ended,
         }
     });
@@ -195,53 +99,8 @@ fn process(plan: &Plan, log: &Log, machine: Machine, goal: Goal, kill: Kill) -> 
         ended,
         seen: trace.points.seen(),
         written: std::mem::take(&mut *trace.written.lock().unwrap()),
-        boundaries: log.with(|inner| std::mem::take(&mut inner.boundaries)),
+        boundaries: log.boundaries(),
     }
-}
-
-fn runner(plan: &Plan, log: &Log, host: &Arc<SimHost>, goal: Goal) -> Runner {
-    let world = World {
-        steps: Arc::new(Catalogue::new(host.clone())),
-        clock: Arc::new(host.clock()),
-        log: Arc::new(log.clone()),
-        scrub: Arc::new(NoSecrets),
-        progress: None,
-        observer: None,
-    };
-    let events = log.with(|inner| inner.events.clone());
-    let opened = RunOpened {
-        plan: plan.clone(),
-        limits: Limits {
-            width: 8,
-            on_failure: OnFailure::Keep,
-            fail_fast: false,
-        },
-        host: "sim".to_owned(),
-        tool: "test".to_owned(),
-        command_line: String::new(),
-    };
-    if events.is_empty() {
-        return Runner::fresh(RUN, opened, world);
-    }
-    let state = RunState::replay(&events).unwrap();
-    let mut first: Vec<Event> = vec![
-        RunResumed {
-            tool: "test".to_owned(),
-            command_line: String::new(),
-        }
-        .into(),
-    ];
-    if goal == Goal::Back && state.direction == Direction::Forward {
-        first.push(
-            UnwindBegan {
-                cause: Cause::Operator,
-                keep_to: None,
-                wipe_data: true,
-            }
-            .into(),
-        );
-    }
-    Runner::resume(RUN, state, first, world).unwrap()
 }
 
 /// An undisturbed run: what every other one is held against.
@@ -262,10 +121,8 @@ fn reference() -> Reference {
     let before = Machine::fresh();
     let log = Log::default();
     let left = process(&plan, &log, before.clone(), Goal::Forward, Kill::Never);
-    let failures: Vec<Event> = log.with(|inner| {
-        let failed = |event: &&Event| matches!(event, Event::StepFailed(_));
-        inner.events.iter().filter(failed).cloned().collect()
-    });
+    let mut failures = log.events();
+    failures.retain(|event| matches!(event, Event::StepFailed(_)));
     assert_eq!((left.ended, failures), (Some(Outcome::Completed), vec![]));
     Reference {
         after: left.machine.canonical_state(),
@@ -312,7 +169,7 @@ fn universe(
     }
     // A run that was rolled back before the second process is over; nothing is left to do.
     for _ in 0..3 {
-        let events = log.with(|inner| inner.events.clone());
+        let events = log.events();
         if goal == Goal::Back && events.is_empty() {
             break;
         }
