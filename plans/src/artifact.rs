@@ -32,13 +32,11 @@ pub struct ArtifactSettings {
 impl ArtifactSettings {
     /// URL or path of the artifact.
     pub fn source(&self) -> String {
-        match &self.source {
-            Some(source) => source.clone(),
-            None => {
-                let hash = self.hash.as_deref().unwrap_or(ARTIFACT_HASH);
-                format!("{}{hash}{}", ARTIFACT_URL.0, ARTIFACT_URL.1)
-            }
+        if let Some(source) = &self.source {
+            return source.clone();
         }
+        let hash = self.hash.as_deref().unwrap_or(ARTIFACT_HASH);
+        format!("{}{hash}{}", ARTIFACT_URL.0, ARTIFACT_URL.1)
     }
 
     /// How the operator calls the release: its hash, or the name of its file.

@@ -1,14 +1,20 @@
 //! The settings that a configuration file fills: plain data with defaults, checked by [`Settings::problems`].
 
+mod certs;
+mod site_step;
+mod vms;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::images_seeded::Acmesolver;
-use wiab_steps::kinds::libvirt_domain::VirtType;
 
 use crate::artifact::ArtifactSettings;
-use crate::machines::Role;
 use crate::traffic::TrafficSettings;
+
+pub use certs::{CertSettings, Hairpin, HairpinAfter, HairpinPolicy};
+pub use site_step::{CommandLine, Duration, SiteStep};
+pub use vms::{MachineSettings, Provider, VmSettings};
 
 /// What has no default on a real machine, and what it is on the simulated one.
 pub const REHEARSAL: [(&str, &str); 3] = [
@@ -255,84 +261,6 @@ impl Default for NetworkSettings {
     }
 }
 
-/// `[vms]`: the VMs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct VmSettings {
-    /// Where they come from.
-    pub provider: Provider,
-    /// Percentage of the usual processors, memory and disks: 1 to 100.
-    pub scale: u32,
-    /// Only these VMs; empty means all seven.
-    pub only: Vec<String>,
-    /// Hardware support or emulation.
-    pub virt_type: VirtType,
-    /// Size of the emulator's code cache per VM in MiB, for `qemu` only.
-    pub tb_cache_mib: Option<u32>,
-    /// Directory of disk images.
-    pub pool: String,
-    /// How long a VM may take to become ready, in seconds.
-    pub ready_timeout_s: u64,
-    /// How long a VM may take to shut down, in seconds.
-    pub shutdown_timeout_s: u64,
-    /// Deviations of single VMs.
-    pub machines: BTreeMap<String, MachineSettings>,
-}
-
-impl Default for VmSettings {
-    fn default() -> Self {
-        Self {
-            provider: Provider::Libvirt,
-            scale: 100,
-            only: Vec::new(),
-            virt_type: VirtType::Kvm,
-            tb_cache_mib: None,
-            pool: "/var/lib/libvirt/images".to_owned(),
-            ready_timeout_s: 600,
-            shutdown_timeout_s: 60,
-            machines: BTreeMap::new(),
-        }
-    }
-}
-
-/// Where the VMs come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// wiab makes them with libvirt.
-    #[default]
-    Libvirt,
-    /// They are there, on somebody's hypervisor: checked, never made, changed or removed.
-    Existing,
-}
-
-/// `[vms.machines.NAME]`: what differs from the table; not scaled. With [`Provider::Existing`] this is the table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MachineSettings {
-    /// Virtual processors.
-    pub vcpus: Option<u32>,
-    /// Memory in MiB.
-    pub memory_mib: Option<u64>,
-    /// Disk in GiB.
-    pub disk_gib: Option<u64>,
-    /// IPv4 address.
-    pub ip: Option<String>,
-    /// MAC address.
-    pub mac: Option<String>,
-    /// What an existing VM is for; known for the usual names.
-    pub role: Option<Role>,
-    /// Whom to log in to an existing VM as; the installation's user without it.
-    pub user: Option<String>,
-    /// Port of ssh of an existing VM.
-    pub port: Option<u16>,
-    /// Network interface of an existing VM's services; that of its address without it.
-    pub interface: Option<String>,
-    /// Host key of an existing VM, a line `ssh-ed25519 …` or its fingerprint `SHA256:…`; without it, the one of the first
-    /// connection is trusted.
-    pub host_key: Option<String>,
-}
-
 /// `[image]`: the base image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -381,67 +309,6 @@ impl Default for ChartSettings {
     }
 }
 
-/// `[certs]`: the certificates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CertSettings {
-    /// Whether they come from the authority's test service, which browsers do not trust.
-    pub staging: bool,
-    /// How long the authority may take, in seconds.
-    pub wait_timeout_s: u64,
-    /// Whether issued ones are kept in a private file, and used again by a later installation.
-    pub save: bool,
-    /// Whether a rollback leaves that file.
-    pub keep: bool,
-}
-
-impl Default for CertSettings {
-    fn default() -> Self {
-        Self {
-            staging: false,
-            wait_timeout_s: 1_200,
-            save: true,
-            keep: false,
-        }
-    }
-}
-
-/// `[hairpin]`: source NAT for VMs that call the public address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Hairpin {
-    /// What is done about it.
-    pub policy: HairpinPolicy,
-    /// What becomes of the rule when the certificates are issued.
-    pub after: HairpinAfter,
-}
-
-/// What is done about the hairpin rule.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HairpinPolicy {
-    /// The rule is added if packets show that it is needed and helps.
-    #[default]
-    Auto,
-    /// The rule is added.
-    Add,
-    /// Every such rule is removed.
-    Remove,
-    /// Nothing is looked at.
-    Off,
-}
-
-/// What becomes of the hairpin rule when the certificates are issued.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HairpinAfter {
-    /// It stays: renewal, after two and a half months, needs it again.
-    #[default]
-    Keep,
-    /// It is removed.
-    Remove,
-}
-
 /// `[kubernetes]`: the Kubernetes nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -450,105 +317,9 @@ pub struct KubernetesSettings {
     pub acmesolver: Acmesolver,
 }
 
-/// `[[step]]`: a command of this site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SiteStep {
-    /// Its id: `site.backup`.
-    pub id: String,
-    /// Ids of the steps that it comes after.
-    #[serde(default)]
-    pub after: Vec<String>,
-    /// What is run.
-    pub run: CommandLine,
-    /// Exit code 0 says that nothing is to be done.
-    #[serde(default)]
-    pub probe: Option<CommandLine>,
-    /// Takes the effect back.
-    #[serde(default)]
-    pub undo: Option<CommandLine>,
-    /// Longest duration; ten minutes without it.
-    #[serde(default)]
-    pub timeout: Option<Duration>,
-    /// Whether the commands need root.
-    #[serde(default)]
-    pub root: bool,
-    /// Whether an interrupted command may simply be run again.
-    #[serde(default)]
-    pub idempotent: bool,
-    /// Resources that it shares with other steps.
-    #[serde(default)]
-    pub lanes: Vec<String>,
-}
-
-/// A command: a list is run as it stands, a text by `sh -c`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum CommandLine {
-    /// Program and arguments.
-    Argv(Vec<String>),
-    /// A line for the shell.
-    Shell(String),
-}
-
-impl CommandLine {
-    /// Program and arguments.
-    pub fn argv(&self) -> Vec<String> {
-        match self {
-            Self::Argv(argv) => argv.clone(),
-            Self::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
-        }
-    }
-}
-
-/// A duration: a number of seconds, or a text such as `90s`, `10m`, `2h`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Duration {
-    /// Seconds.
-    Seconds(u64),
-    /// A number and a unit.
-    Text(String),
-}
-
-impl Duration {
-    /// In milliseconds; `None` when the text is not a duration, or it is zero or above a week.
-    pub fn ms(&self) -> Option<u64> {
-        let (number, unit_ms) = match self {
-            Self::Seconds(seconds) => (*seconds, 1_000),
-            Self::Text(text) => {
-                let at = text.find(|c: char| !c.is_ascii_digit())?;
-                let (number, unit) = text.split_at_checked(at)?;
-                let unit_ms = match unit.trim() {
-                    "ms" => 1,
-                    "s" => 1_000,
-                    "m" | "min" => 60_000,
-                    "h" => 3_600_000,
-                    _ => return None,
-                };
-                (number.parse().ok()?, unit_ms)
-            }
-        };
-        let ms = number.checked_mul(unit_ms)?;
-        (1..=7 * 24 * 3_600_000).contains(&ms).then_some(ms)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_a_unit_and_a_bound() {
-        let text = |text: &str| Duration::Text(text.to_owned()).ms();
-        assert_eq!(Duration::Seconds(90).ms(), Some(90_000));
-        assert_eq!(text("90s"), Some(90_000));
-        assert_eq!(text("10m"), Some(600_000));
-        assert_eq!(text("250ms"), Some(250));
-        for bad in ["", "10", "m", "10 parsecs", "0s", "999999999999h", "-1s"] {
-            assert_eq!(text(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn the_deploy_directory_follows_the_user() {

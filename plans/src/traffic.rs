@@ -195,8 +195,8 @@ mod tests {
         );
         let wan = set(|all| all.wan = Some("eth0; drop".to_owned()));
         assert_eq!(wan, ["traffic.wan"]);
-        let node = set(|all| all.calling_node = Some("datanode1".to_owned()));
-        assert_eq!(node, ["traffic.calling_node"]);
+        let calling = set(|all| all.calling_node = Some("datanode1".to_owned()));
+        assert_eq!(calling, ["traffic.calling_node"]);
     }
 
     #[test]

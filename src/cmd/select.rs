@@ -65,7 +65,7 @@ pub(crate) fn unready(app: &App, plan: &Plan, survey: &Survey) -> Option<Problem
     let more = missing.len().saturating_sub(NAMED_MAX);
     let mut named = missing.get(..NAMED_MAX).unwrap_or(&missing).join(", ");
     if more > 0 {
-        named.push_str(&format!(" and {more} more"));
+        named = format!("{named} and {more} more");
     }
     Some(
         Problem::new(

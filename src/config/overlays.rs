@@ -25,7 +25,7 @@ pub(crate) fn beside(config: &Path) -> Result<BTreeMap<String, String>, Problem>
             error,
         )
     };
-    let entries = match std::fs::read_dir(&dir) {
+    let entries = match fs_err::read_dir(&dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(cannot(&error)),
@@ -73,17 +73,17 @@ mod tests {
         let config = dir.path().join("wiab.toml");
         assert!(beside(&config).unwrap().is_empty());
         let values = dir.path().join(DIR);
-        std::fs::create_dir(&values).unwrap();
+        fs_err::create_dir(&values).unwrap();
         for (name, text) in [
             ("inventory.yaml", "all: {}\n"),
             ("sftd.yaml", "a: 1\n"),
             ("notes.txt", "x"),
         ] {
-            std::fs::write(values.join(name), text).unwrap();
+            fs_err::write(values.join(name), text).unwrap();
         }
         let texts = beside(&config).unwrap();
         assert_eq!(texts.keys().collect::<Vec<_>>(), ["inventory", "sftd"]);
-        std::fs::write(values.join("inventry.yaml"), "").unwrap();
+        fs_err::write(values.join("inventry.yaml"), "").unwrap();
         let problem = format!("{:?}", beside(&config).unwrap_err());
         assert!(
             problem.contains("did you mean inventory.yaml?"),

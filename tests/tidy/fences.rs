@@ -74,6 +74,7 @@ const DISALLOWED_HERE: &[&str] = &[
     "journal/benches/",
     "steps/tests/",
     "journal/tests/",
+    "plans/tests/",
 ];
 
 fn within(path: &str, places: &[&str]) -> bool {

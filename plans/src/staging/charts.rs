@@ -90,12 +90,11 @@ pub fn charts(plan: &mut PlanBuilder, settings: &Settings, needs: &ChartNeeds) -
 
 fn checked(settings: &Settings) -> Option<Checked> {
     let machines = settings.machines();
-    let calling = match settings.charts.calling {
-        false => None,
-        true => {
-            let node = settings.calling_node()?;
-            Some((node.name.parse().ok()?, node.ip.parse().ok()?))
-        }
+    let calling = if settings.charts.calling {
+        let node = settings.calling_node()?;
+        Some((node.name.parse().ok()?, node.ip.parse().ok()?))
+    } else {
+        None
     };
     let data = machines.iter().filter(|machine| machine.role == Role::Data);
     let data_nodes = data.filter_map(|machine| machine.ip.parse().ok().map(Input::Value));

@@ -36,8 +36,6 @@ pub(super) struct ClusterGround<'a> {
 
 /// What is built on the cluster.
 pub(super) struct Cluster {
-    /// How machines, tools and cluster are reached.
-    pub(super) site: Site,
     /// The API can be used.
     pub(super) verified: Handle<ClusterVerified>,
     /// The charts' images are on every node.
@@ -49,7 +47,7 @@ pub(super) struct Cluster {
 impl Staging<'_> {
     fn site(&self, ground: &ClusterGround<'_>) -> Site {
         let hosts = self.machines.iter().map(|machine| SiteHost {
-            name: machine.name.to_owned(),
+            name: machine.name.clone(),
             ip: machine.ip.clone(),
             role: match machine.role {
                 machines::Role::Asset => Role::Assethost,
@@ -172,7 +170,6 @@ impl Staging<'_> {
         ];
         let data = data.map(|(after, service)| self.whole(after, &site, service));
         Cluster {
-            site,
             verified,
             images,
             data: data.into(),
@@ -207,7 +204,7 @@ mod tests {
         };
         let cluster = staging.cluster(&ground);
         assert_eq!((cluster.images.len(), cluster.data.len()), (3, 5));
-        assert_eq!(cluster.site.hosts.len(), 7);
+        assert_eq!(staging.site(&ground).hosts.len(), 7);
         assert_eq!(cluster.verified.id().as_str(), "k8s.verify");
         staging.plan.finish().unwrap()
     }

@@ -123,7 +123,7 @@ impl Staging<'_> {
         });
         let reservations = self.machines.iter().map(|machine| Reservation {
             mac: machine.mac.clone(),
-            name: machine.name.to_owned(),
+            name: machine.name.clone(),
             ip: machine.ip.clone(),
         });
         let wirebox = LibvirtNetwork {

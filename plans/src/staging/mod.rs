@@ -211,7 +211,7 @@ impl<'a> Staging<'a> {
         let inventory = self.files(&ground, &reached);
         let firewall = self.firewall(&ground, &inventory);
         match &ground.release {
-            Some(release) => self.system(&ground, release, &inventory, firewall),
+            Some(release) => self.system(&ground, release, &inventory, firewall.as_ref()),
             None => drop(self.secrets(&ground.dirs, None)),
         }
         self.hairpin(&ground);
@@ -224,7 +224,7 @@ impl<'a> Staging<'a> {
         ground: &Ground,
         release: &Release,
         inventory: &Anchor,
-        firewall: Option<Firewall>,
+        firewall: Option<&Firewall>,
     ) {
         let packages = ground.packages.as_ref();
         let tools = ToolImage {
@@ -269,14 +269,12 @@ impl<'a> Staging<'a> {
             traffic: certs::before_issuance(self).unwrap_or_default(),
         };
         let charts = charts::charts(&mut self.plan, self.settings, &needs);
-        self.traffic_verified(firewall.as_ref(), charts.controller.clone());
+        self.traffic_verified(firewall, charts.controller.clone());
         let ground = CertGround {
             toolbox: &toolbox,
             charts: &charts,
-            wan: firewall.as_ref().map(|firewall| firewall.wan.clone()),
-            firewall: firewall
-                .as_ref()
-                .map(|firewall| Anchor(firewall.health.id().clone())),
+            wan: firewall.map(|firewall| firewall.wan.clone()),
+            firewall: firewall.map(|firewall| Anchor(firewall.health.id().clone())),
         };
         self.certs(&ground);
     }

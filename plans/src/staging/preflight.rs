@@ -66,7 +66,7 @@ impl Staging<'_> {
 
     fn resources(&self) -> PreflightResources {
         let vms = self.machines.iter().map(|machine| VmSize {
-            name: machine.name.to_owned(),
+            name: machine.name.clone(),
             vcpus: machine.vcpus,
             memory_mib: machine.memory_mib,
             disk_gib: machine.disk_gib,

@@ -25,7 +25,7 @@ impl Staging<'_> {
         let keys = machines.iter().map(|machine| {
             let key = SshHostKeys {
                 path: self.host_key_path(machine),
-                vm: machine.name.to_owned(),
+                vm: machine.name.clone(),
             };
             self.plan
                 .add(&format!("ssh.hostkey:{}", machine.name), after, &key)

@@ -238,6 +238,14 @@ fn may_repeat(what: &str) -> bool {
 /// Takes every kill point instead of those that stand for all.
 const ALL: &str = "WIAB_KILLPOINTS";
 
+fn asked_for_all() -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "chooses how much is tested, by hand"
+    )]
+    std::env::var_os(ALL).is_some_and(|value| value == "all")
+}
+
 /// The first kills.
 fn first_kills(reference: &Reference) -> Vec<Kill> {
     let hosts: Vec<Place> = reference
@@ -250,11 +258,7 @@ fn first_kills(reference: &Reference) -> Vec<Kill> {
         .zip(&reference.boundaries)
         .map(|(index, what)| Place::event(index, what))
         .collect();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "chooses how much is tested, by hand"
-    )]
-    let all = std::env::var_os(ALL).is_some_and(|value| value == "all");
+    let all = asked_for_all();
     let chosen = |places: &[Place]| -> Vec<u64> {
         if all {
             places.iter().map(|place| place.index).collect()
@@ -268,32 +272,46 @@ fn first_kills(reference: &Reference) -> Vec<Kill> {
         .collect()
 }
 
-/// Every first kill, to both goals; each with no second one, and with one at a point that moves through the resume.
+/// Every first kill with one of the four ways to go on: to either goal, with or without a second kill, at a point that moves
+/// through the resume. Asked for all, every kill goes all four ways.
 fn universes(reference: &Reference) -> Vec<(Goal, Kill, Option<Kill>)> {
     let (hosts, events) = (
         reference.points.len() as u64,
         reference.boundaries.len() as u64,
     );
-    let mut all = Vec::new();
+    let mut universes = Vec::new();
     for (number, first) in (0_u64..).zip(first_kills(reference)) {
-        for goal in [Goal::Forward, Goal::Back] {
-            // Multiples of a prime spread over the whole resume, whatever its length.
-            let second = if number.is_multiple_of(2) {
-                Kill::Host(1 + number * 7_919 % hosts.max(1))
-            } else {
-                Kill::Event(1 + number * 7_919 % events.max(1))
-            };
-            all.push((goal, first, None));
-            all.push((goal, first, Some(second)));
+        // Multiples of a prime spread over the whole resume, whatever its length.
+        let second = if number.is_multiple_of(3) {
+            Kill::Host(1 + number * 7_919 % hosts.max(1))
+        } else {
+            Kill::Event(1 + number * 7_919 % events.max(1))
+        };
+        let ways = [
+            (Goal::Forward, first, None),
+            (Goal::Back, first, Some(second)),
+            (Goal::Back, first, None),
+            (Goal::Forward, first, Some(second)),
+        ];
+        if asked_for_all() {
+            universes.extend(ways);
+        } else {
+            universes.extend(ways.get(usize::try_from(number % 4).unwrap()).copied());
         }
     }
-    all
+    universes
 }
 
 #[test]
 fn every_kill_point_converges() {
     let reference = reference();
     let all = universes(&reference);
+    println!(
+        "{} host points and {} event boundaries; {} universes",
+        reference.points.len(),
+        reference.boundaries.len(),
+        all.len()
+    );
     let divergent: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The chain Certificate → CertificateRequest → Order → Challenge, as one look at `kubectl get … -o json` shows it.
+//! The chain Certificate → `CertificateRequest` → Order → Challenge, as one look at `kubectl get … -o json` shows it.
 
 use serde_json::Value;
 

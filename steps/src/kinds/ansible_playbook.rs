@@ -57,7 +57,7 @@ pub struct AnsiblePlaybook {
 
 impl AnsiblePlaybook {
     /// Program and arguments of a playbook inside the container.
-    fn argv(&self, playbook: &str, args: &[&str]) -> Result<Vec<String>, Failure> {
+    fn argv(&self, playbook: &str, further: &[&str]) -> Result<Vec<String>, Failure> {
         let ssh = format!(
             "-o UserKnownHostsFile={STATE}/ssh/known_hosts -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
         );
@@ -77,7 +77,7 @@ impl AnsiblePlaybook {
         for file in &self.vars {
             argv.extend(["-e".to_owned(), format!("@{STATE}/{file}")]);
         }
-        argv.extend(args.iter().map(|word| (*word).to_owned()));
+        argv.extend(further.iter().map(|word| (*word).to_owned()));
         argv.push(format!("ansible/{playbook}"));
         Ok(argv)
     }
@@ -100,9 +100,9 @@ impl AnsiblePlaybook {
         sh: Shell<'_>,
         label: &str,
         playbook: &str,
-        args: &[&str],
+        further: &[&str],
     ) -> Result<Receipt, Failure> {
-        let argv = self.argv(playbook, args)?;
+        let argv = self.argv(playbook, further)?;
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let long = Long {
             label,

@@ -77,7 +77,12 @@ impl AptPackages {
     }
 
     fn receipt(&self) -> Receipt {
-        Receipt::note(format!("{} packages", self.packages.len()))
+        let mut note = format!("{} packages", self.packages.len());
+        // It starts at once, before any step could look at the firewall.
+        if self.packages.iter().any(|name| name == "docker.io") {
+            note += "; docker adds iptables chains of its own and lets FORWARD drop what nobody accepts";
+        }
+        Receipt::note(note)
     }
 }
 
@@ -278,6 +283,21 @@ mod tests {
         let text = "NOTE: This is only a simulation!\nInst libvirt0 (8.0.0 Ubuntu:22.04 [amd64])\n\
                     Inst curl [7.81.0-1] (7.81.0-2 Ubuntu:22.04 [amd64])\nConf libvirt0 (8.0.0 Ubuntu:22.04 [amd64])\n";
         assert_eq!(planned(text), ["libvirt0"]);
+    }
+
+    #[test]
+    fn what_docker_does_to_the_firewall_is_said() {
+        let note = |name: &str| {
+            let packages = vec![name.to_owned()];
+            AptPackages {
+                packages,
+                keep: false,
+            }
+            .receipt()
+            .note
+        };
+        assert_eq!(note("curl").unwrap(), "1 packages");
+        assert!(note("docker.io").unwrap().contains("FORWARD"));
     }
 
     #[test]

@@ -293,10 +293,9 @@ impl Act for PostgresqlSecrets {
     }
 
     async fn undo(&self, sh: Shell<'_>, image: &Image) -> Result<(), Failure> {
-        let live = match self.live(sh).await? {
-            Ok(live) => live,
+        let Ok(live) = self.live(sh).await? else {
             // Gone together with the machines.
-            Err(_) => return Ok(()),
+            return Ok(());
         };
         let items = items(&live);
         let kept = |secret: &str| {

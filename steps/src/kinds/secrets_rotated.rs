@@ -136,10 +136,11 @@ impl Act for SecretsRotated {
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
         let set = read_set(sh, &self.sealed).await?;
         let done = set.is_some_and(|set| self.is_done(&set));
-        Ok(match done && sh.stat(&self.before()).await?.is_some() {
-            true => Probe::Satisfied(self.receipt()),
-            false => Probe::Absent,
-        })
+        if done && sh.stat(&self.before()).await?.is_some() {
+            Ok(Probe::Satisfied(self.receipt()))
+        } else {
+            Ok(Probe::Absent)
+        }
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<Image, Failure> {

@@ -43,7 +43,7 @@ impl Toolbox {
     }
 
     /// The same as [`Toolbox::cmd`] with further options of `docker run`.
-    pub(crate) fn run(&self, options: &[&str], args: &[&str]) -> Result<Cmd, Failure> {
+    pub(crate) fn run(&self, options: &[&str], inside: &[&str]) -> Result<Cmd, Failure> {
         let (image, tree) = (known(&self.image, "image")?, known(&self.tree, "tree")?);
         let deploy = &self.deploy;
         let kubeconfig = format!("KUBECONFIG={TREE}/{INVENTORY}/artifacts/admin.conf");
@@ -59,7 +59,7 @@ impl Toolbox {
         }
         argv.extend(options);
         argv.push(image);
-        argv.extend(args);
+        argv.extend(inside);
         Ok(Cmd::new(argv).root())
     }
 }

@@ -89,14 +89,14 @@ impl Toolbox {
         line: LineSink<'_>,
     ) -> Result<Output, Failure> {
         match self.stand(sh, long.label).await? {
-            Stand::Job(attempt) => self.attached(sh, attempt, long, line).await,
+            Stand::Job(attempt) => attached(sh, self, attempt, long, line).await,
             Stand::Alone(name) => alone(sh, &name, long, line).await,
             Stand::Nothing => {
                 let attempt = sh.cx.attempt;
                 if job_state(sh, attempt, long.label).await? == JobState::Lost {
                     sh.job_forget(long.label).await?;
                 }
-                self.attached(sh, attempt, long, line).await
+                attached(sh, self, attempt, long, line).await
             }
         }
     }
@@ -212,58 +212,58 @@ impl Toolbox {
         Ok(cmd.timeout_ms(long.timeout_ms))
     }
 
-    /// The command as the job of one attempt, to its end.
-    async fn attached(
-        &self,
-        sh: Shell<'_>,
-        attempt: u32,
-        long: &Long<'_>,
-        line: LineSink<'_>,
-    ) -> Result<Output, Failure> {
-        let name = self.container(sh, attempt, long.label);
-        let cmd = self.command(sh, attempt, long)?;
-        let id = job_of(sh, attempt, long.label);
-        let mut following = pin!(sh.follow(&id, &cmd, line));
-        let done = tokio::select! {
-            biased;
-            done = &mut following => done,
-            () = sh.cx.cancel.cancelled() => {
-                // A container that is only just being started is asked again.
-                for _ in 0..STOPS_MAX {
-                    if stop(sh, &name).await? {
-                        break;
-                    }
-                    tokio::select! {
-                        biased;
-                        _ = &mut following => break,
-                        () = sh.cx.clock.sleep(STOP_AGAIN_MS) => {}
-                    }
-                }
-                return Err(Failure::unknown("stopped on request"));
-            }
-        };
-        match done {
-            Ok(output) => Ok(output),
-            Err(HostError::LostMidway { .. }) if self.runs(sh, &name).await? => {
-                alone(sh, &name, long, line).await
-            }
-            Err(HostError::TimedOut { after_ms }) => {
-                stop(sh, &name).await?;
-                Err(overdue(after_ms))
-            }
-            Err(error @ HostError::LostMidway { .. }) => {
-                Err(Failure::unknown(error.to_string()).code(LOST).retry())
-            }
-            Err(error @ HostError::Unreachable { .. }) => {
-                Err(Failure::dirty(error.to_string()).retry())
-            }
-            Err(error) => Err(Failure::unknown(error.to_string())),
-        }
-    }
-
     async fn runs(&self, sh: Shell<'_>, name: &str) -> Result<bool, Failure> {
         let containers = self.containers(sh).await?;
         Ok(containers.iter().any(|seen| seen.name == name))
+    }
+}
+
+/// The command as the job of one attempt, to its end.
+async fn attached(
+    sh: Shell<'_>,
+    toolbox: &Toolbox,
+    attempt: u32,
+    long: &Long<'_>,
+    line: LineSink<'_>,
+) -> Result<Output, Failure> {
+    let name = toolbox.container(sh, attempt, long.label);
+    let cmd = toolbox.command(sh, attempt, long)?;
+    let id = job_of(sh, attempt, long.label);
+    let mut following = pin!(sh.follow(&id, &cmd, line));
+    let done = tokio::select! {
+        biased;
+        done = &mut following => done,
+        () = sh.cx.cancel.cancelled() => {
+            // A container that is only just being started is asked again.
+            for _ in 0..STOPS_MAX {
+                if stop(sh, &name).await? {
+                    break;
+                }
+                tokio::select! {
+                    biased;
+                    _ = &mut following => break,
+                    () = sh.cx.clock.sleep(STOP_AGAIN_MS) => {}
+                }
+            }
+            return Err(Failure::unknown("stopped on request"));
+        }
+    };
+    match done {
+        Ok(output) => Ok(output),
+        Err(HostError::LostMidway { .. }) if toolbox.runs(sh, &name).await? => {
+            alone(sh, &name, long, line).await
+        }
+        Err(HostError::TimedOut { after_ms }) => {
+            stop(sh, &name).await?;
+            Err(overdue(after_ms))
+        }
+        Err(error @ HostError::LostMidway { .. }) => {
+            Err(Failure::unknown(error.to_string()).code(LOST).retry())
+        }
+        Err(error @ HostError::Unreachable { .. }) => {
+            Err(Failure::dirty(error.to_string()).retry())
+        }
+        Err(error) => Err(Failure::unknown(error.to_string())),
     }
 }
 

@@ -227,14 +227,14 @@ pub(crate) async fn by_hand(world: &World, args: &[&str]) -> Output {
         format!("{TREE}:/wire-server-deploy:ro"),
         format!("{}:/wire-server-deploy/{offline}", deploy(offline)),
     ];
-    let mut argv = vec!["docker", "run", "--rm"];
+    let mut words = vec!["docker", "run", "--rm"];
     for volume in &volumes {
-        argv.extend(["-v", volume]);
+        words.extend(["-v", volume]);
     }
     let inventory = format!("{offline}/inventory.yml");
-    argv.extend([IMAGE, "ansible-playbook", "-i", &inventory]);
-    argv.extend(args);
-    let cmd = Cmd::new(argv).root().timeout_ms(7_200_000);
+    words.extend([IMAGE, "ansible-playbook", "-i", &inventory]);
+    words.extend(args);
+    let cmd = Cmd::new(words).root().timeout_ms(7_200_000);
     let done = world.host.run(&cmd, &Cancel::default(), &|_| {}).await;
     done.unwrap()
 }

@@ -325,9 +325,10 @@ pub(crate) fn from_vm(draft: &Draft<'_>, vm: &str, to: &str, port: u16, nth: usi
     };
     if to != facts.address {
         let back = super::acme::Outside::of(draft).loopback;
-        return match egress(draft) && back {
-            true => from_outside(draft, port, nth),
-            false => Way::Lost,
+        return if egress(draft) && back {
+            from_outside(draft, port, nth)
+        } else {
+            Way::Lost
         };
     }
     let packet = Packet {

@@ -58,13 +58,28 @@ fn plays_tasks_and_machines_are_told() {
 /// What is printed, the exit code, and the residue, advice, and parts of the message and hint that it leads to.
 type Case<'a> = (&'a str, i32, Residue, RetryAdvice, &'a [&'a str], &'a str);
 
+fn check(cases: &[Case<'_>]) {
+    for (text, code, residue, advice, said, hint) in cases {
+        let failure = read(text).0.failure("x.yml", *code, &no_way);
+        assert_eq!(
+            (failure.residue, failure.advice),
+            (*residue, *advice),
+            "{text}: {failure:?}"
+        );
+        for part in *said {
+            assert!(failure.why.contains(part), "{part}: {failure:?}");
+        }
+        assert!(failure.hint.unwrap_or_default().contains(hint), "{hint}");
+    }
+}
+
 #[test]
 fn a_failure_names_task_machine_and_reason() {
     let task = "PLAY [minio] ***\nTASK [Create buckets] ***\nchanged: [datanode1]\nfatal: [datanode2]: FAILED! => {\"changed\": false, \"cmd\": \"mc mb x\", \"msg\": \"non-zero return code\", \"stderr\": \"first\\nmc: Unable to reach 10.0.0.1:9000\\n\", \"rc\": 1}\nPLAY RECAP ***\ndatanode1 : ok=2 changed=1 unreachable=0 failed=0\ndatanode2 : ok=1 changed=0 unreachable=0 failed=1\n";
     let locked = "TASK [install ntp] ***\nfatal: [datanode1]: FAILED! => {\"msg\": \"E: Could not get lock /var/lib/dpkg/lock-frontend\"}\n";
     let away = "PLAY [all] ***\nTASK [Gathering Facts] ***\nok: [datanode1]\nfatal: [datanode2]: UNREACHABLE! => {\"changed\": false, \"msg\": \"Failed to connect to the host via ssh: No route to host\", \"unreachable\": true}\nPLAY RECAP ***\ndatanode1 : ok=1 changed=0 unreachable=0 failed=0\ndatanode2 : ok=0 changed=0 unreachable=1 failed=0\n";
     let away_late = away.replace("ok=1 changed=0", "ok=1 changed=1");
-    let cases: &[Case<'_>] = &[
+    check(&[
         (
             task,
             2,
@@ -101,6 +116,12 @@ fn a_failure_names_task_machine_and_reason() {
             &["datanode2 cannot be reached"],
             "ssh datanode2 true",
         ),
+    ]);
+}
+
+#[test]
+fn a_failure_without_a_task_is_told_by_its_exit_code() {
+    check(&[
         (
             "ERROR! the playbook: ansible/x.yml could not be found\n",
             1,
@@ -133,19 +154,7 @@ fn a_failure_names_task_machine_and_reason() {
             &["an error"],
             "",
         ),
-    ];
-    for (text, code, residue, advice, said, hint) in cases {
-        let failure = read(text).0.failure("x.yml", *code, &no_way);
-        assert_eq!(
-            (failure.residue, failure.advice),
-            (*residue, *advice),
-            "{text}: {failure:?}"
-        );
-        for part in *said {
-            assert!(failure.why.contains(part), "{part}: {failure:?}");
-        }
-        assert!(failure.hint.unwrap_or_default().contains(hint), "{hint}");
-    }
+    ]);
 }
 
 #[test]

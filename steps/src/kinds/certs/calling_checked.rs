@@ -12,7 +12,7 @@ use super::super::{Act, bound, only_looked};
 use super::KubeNode;
 use crate::certs::{NAMESPACE, parse_utc};
 use crate::host::shell::Shell;
-use crate::host::{Cmd, Host};
+use crate::host::{Cmd, Host, Output};
 use crate::kind::{About, Kind};
 
 /// Under this mark a node tells the calling services their public address.
@@ -73,7 +73,7 @@ fn older(pods: &Value, than_ms: u64) -> Vec<&str> {
 impl CallingChecked {
     async fn json(&self, sh: Shell<'_>, argv: &[&str]) -> Result<Option<Value>, Failure> {
         let output = sh.probe(&self.toolbox.kubectl(argv)?).await?;
-        let output = output.filter(|output| output.ok());
+        let output = output.filter(Output::ok);
         Ok(output.and_then(|output| serde_json::from_slice(&output.stdout).ok()))
     }
 

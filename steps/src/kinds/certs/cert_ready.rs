@@ -76,7 +76,7 @@ impl CertReady {
             .map_err(|error| format!("kubectl's JSON cannot be read: {error}")))
     }
 
-    fn receipt(&self, look: &Look, wall_ms: u64) -> Option<Receipt> {
+    fn receipt(look: &Look, wall_ms: u64) -> Option<Receipt> {
         let ready = look
             .ready
             .as_ref()
@@ -108,12 +108,12 @@ impl CertReady {
         if found.cause() == Cause::RateLimited
             && let Some(until) = retry_after(complaint)
         {
-            why += &format!(", until {until}");
+            why = format!("{why}, until {until}");
         }
         if found.cause() == Cause::Hairpin
             && let Some(way) = self.way.as_ref().and_then(Input::get)
         {
-            why += &format!("; measured before: {way}");
+            why = format!("{why}; measured before: {way}");
         }
         let cure = found.cure(name, &self.host_ip);
         Failure::clean(format!("{why}. cert-manager says: {complaint}"))
@@ -213,7 +213,7 @@ impl Act for CertReady {
             return Ok(Probe::Absent);
         };
         let look = look(&list, &self.certificate);
-        Ok(match self.receipt(&look, sh.cx.clock.wall_ms()) {
+        Ok(match Self::receipt(&look, sh.cx.clock.wall_ms()) {
             Some(receipt) => Probe::Satisfied(receipt),
             None if look.there => Probe::Partial {
                 what: look.complaint.unwrap_or(look.stage),
@@ -267,7 +267,7 @@ impl<'a> Waiting<'a> {
             match self.kind.list(self.sh).await? {
                 Ok(list) => {
                     let look = look(&list, &self.kind.certificate);
-                    if let Some(receipt) = self.kind.receipt(&look, clock.wall_ms()) {
+                    if let Some(receipt) = CertReady::receipt(&look, clock.wall_ms()) {
                         return Ok(receipt);
                     }
                     self.show(&look.stage);

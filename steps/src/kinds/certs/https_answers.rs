@@ -105,7 +105,7 @@ impl HttpsAnswers {
             if let Err(failure) = self.by_public_address(sh).await? {
                 return Ok(Err(failure));
             }
-            note += &format!(", also by {}", self.host_ip);
+            note = format!("{note}, also by {}", self.host_ip);
         }
         Ok(Ok(
             Receipt::note(note).with(Self::NOT_AFTER.name(), not_after)

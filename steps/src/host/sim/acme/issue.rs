@@ -82,7 +82,7 @@ impl Work<'_> {
             Stage::Finish => {
                 let days = objects::put_secret(draft, self.certificate, at_ms);
                 let mut issued = draft.get::<Issued>("").unwrap_or_default();
-                if !self.test(draft) {
+                if !is_test(draft) {
                     let wall_ms = draft.base().epoch_ms + at_ms;
                     issued.all.push((outside::joined(&self.names), wall_ms));
                     draft.put("", &issued);
@@ -97,26 +97,22 @@ impl Work<'_> {
         issuance.next_ms = next_ms;
     }
 
-    fn test(&self, draft: &Draft<'_>) -> bool {
-        kube::get(draft, "ClusterIssuer", "", ISSUER)
-            .is_some_and(|issuer| kube::text(&issuer, "/spec/acme/server").contains("staging"))
-    }
-
     /// A valid secret that is there already is used; else the issuer must have an account.
     fn account(&self, draft: &mut Draft<'_>, at_ms: u64) -> (Stage, u64) {
         if objects::valid_secret(draft, self.certificate, &self.names) {
             return (Stage::Done, at_ms + STEP_MS);
         }
-        match objects::register(draft) {
-            true => (Stage::Order, at_ms + STEP_MS),
-            false => (Stage::Account, at_ms + RETRY_MS),
+        if objects::register(draft) {
+            (Stage::Order, at_ms + STEP_MS)
+        } else {
+            (Stage::Account, at_ms + RETRY_MS)
         }
     }
 
     fn order(&self, draft: &mut Draft<'_>, issuance: &mut Issuance, at_ms: u64) -> (Stage, u64) {
         issuance.requests += 1;
         objects::drop_chain(draft, self.name);
-        if let Err(why) = outside::order(draft, &self.names, self.test(draft)) {
+        if let Err(why) = outside::order(draft, &self.names, is_test(draft)) {
             objects::put_chain(
                 draft,
                 self.certificate,
@@ -148,7 +144,7 @@ impl Work<'_> {
     ) -> (Stage, u64) {
         let open = |check: &&mut Check| check.state == "pending" && check.next_ms <= at_ms;
         if let Some(check) = checks.iter_mut().find(open) {
-            self.check(draft, check, at_ms);
+            run_check(draft, check, at_ms);
         }
         if let Some(refused) = checks.iter().find(|check| check.state == "invalid") {
             let why = refused.reason.clone();
@@ -168,42 +164,11 @@ impl Work<'_> {
         }
     }
 
-    fn check(&self, draft: &Draft<'_>, check: &mut Check, at_ms: u64) {
-        if check.passes >= PASSES {
-            match outside::authority(draft, &check.name) {
-                Ok(()) => "valid".clone_into(&mut check.state),
-                Err((urn, detail)) => {
-                    "invalid".clone_into(&mut check.state);
-                    check.reason = format!(
-                        "Error accepting authorization: acme: authorization error for {}: {urn}: {detail}",
-                        check.name
-                    );
-                }
-            }
-            return;
-        }
-        let nth = usize::try_from(check.tries).unwrap_or_default();
-        check.tries += 1;
-        match outside::self_check(draft, &check.name, nth) {
-            Ok(()) => {
-                check.passes += 1;
-                check.reason.clear();
-                let last = check.passes == PASSES;
-                check.next_ms = at_ms + if last { AUTHORITY_MS } else { PASS_MS };
-            }
-            Err((why, took_ms)) => {
-                check.passes = 0;
-                check.reason = format!("Waiting for HTTP-01 challenge propagation: {why}");
-                check.next_ms = at_ms + took_ms + RETRY_MS;
-            }
-        }
-    }
-
     /// Writes what everybody sees.
     fn show(&self, draft: &mut Draft<'_>, issuance: &Issuance) {
         match &issuance.stage {
             Stage::Account | Stage::Order => {
-                objects::put_status(draft, self.certificate, "Issuing", None)
+                objects::put_status(draft, self.certificate, "Issuing", None);
             }
             Stage::Checks(checks) => {
                 objects::put_chain(draft, self.certificate, issuance.requests, checks, None);
@@ -224,6 +189,44 @@ impl Work<'_> {
                     Some((failures, since_ms)),
                 );
             }
+        }
+    }
+}
+
+/// Whether the issuer asks the authority's test service.
+fn is_test(draft: &Draft<'_>) -> bool {
+    kube::get(draft, "ClusterIssuer", "", ISSUER)
+        .is_some_and(|issuer| kube::text(&issuer, "/spec/acme/server").contains("staging"))
+}
+
+/// The next pass of a self-check, or the authority's own check.
+fn run_check(draft: &Draft<'_>, check: &mut Check, at_ms: u64) {
+    if check.passes >= PASSES {
+        match outside::authority(draft, &check.name) {
+            Ok(()) => "valid".clone_into(&mut check.state),
+            Err((urn, detail)) => {
+                "invalid".clone_into(&mut check.state);
+                check.reason = format!(
+                    "Error accepting authorization: acme: authorization error for {}: {urn}: {detail}",
+                    check.name
+                );
+            }
+        }
+        return;
+    }
+    let nth = usize::try_from(check.tries).unwrap_or_default();
+    check.tries += 1;
+    match outside::self_check(draft, &check.name, nth) {
+        Ok(()) => {
+            check.passes += 1;
+            check.reason.clear();
+            let last = check.passes == PASSES;
+            check.next_ms = at_ms + if last { AUTHORITY_MS } else { PASS_MS };
+        }
+        Err((why, took_ms)) => {
+            check.passes = 0;
+            check.reason = format!("Waiting for HTTP-01 challenge propagation: {why}");
+            check.next_ms = at_ms + took_ms + RETRY_MS;
         }
     }
 }

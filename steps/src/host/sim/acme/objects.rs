@@ -65,9 +65,14 @@ fn put(draft: &mut Draft<'_>, mut json: Value) {
             return;
         }
         if let Some(status) = old.json.get("status") {
-            json["status"] = status.clone();
+            kube::set(&mut json, &["status"], status.clone());
         }
-        json["metadata"]["uid"] = old.json["metadata"]["uid"].clone();
+        let uid = old.json.pointer("/metadata/uid");
+        kube::set(
+            &mut json,
+            &["metadata", "uid"],
+            uid.cloned().unwrap_or_default(),
+        );
     }
     kube::put(draft, json);
 }
@@ -134,7 +139,8 @@ pub(super) fn register(draft: &mut Draft<'_>) -> bool {
         ),
         Err(why) => condition("Ready", false, "ErrRegisterACMEAccount", why),
     };
-    object.json["status"] = json!({"conditions": [condition]});
+    let status = json!({"conditions": [condition]});
+    kube::set(&mut object.json, &["status"], status);
     draft.put(&key, &object);
     if found.is_err() {
         return false;
@@ -191,10 +197,10 @@ pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64)
     let from_ms = draft.base().epoch_ms + at_ms;
     let paper = Paper {
         names: serde_json::from_value(names.clone()).unwrap_or_default(),
-        issuer: match test {
-            true => "C = US, O = (STAGING) Let's Encrypt, CN = (STAGING) Riddling Rhubarb R12"
-                .to_owned(),
-            false => "C = US, O = Let's Encrypt, CN = R12".to_owned(),
+        issuer: if test {
+            "C = US, O = (STAGING) Let's Encrypt, CN = (STAGING) Riddling Rhubarb R12".to_owned()
+        } else {
+            "C = US, O = Let's Encrypt, CN = R12".to_owned()
         },
         not_before_ms: from_ms,
         not_after_ms: from_ms + VALID_MS,
@@ -268,7 +274,7 @@ pub(super) fn put_chain(
         ("Certificate", name),
         &made,
     );
-    request["status"] = match end {
+    let status = match end {
         None => {
             json!({"conditions": [condition("Ready", false, "Pending", &format!("Waiting on certificate issuance from order default/{order_name}: \"pending\""))]})
         }
@@ -277,6 +283,7 @@ pub(super) fn put_chain(
             "failureTime": wall(draft, draft.now_ms()),
         }),
     };
+    kube::set(&mut request, &["status"], status);
     kube::put(draft, request);
     let mut order = owned(
         "Order",
@@ -288,21 +295,24 @@ pub(super) fn put_chain(
         .iter()
         .map(|check| json!({"identifier": check.name}))
         .collect();
-    order["status"] = json!({"state": end.map_or("pending", |(state, _)| state)});
-    if checks.is_empty() {
-        order["status"]["reason"] = json!(end.map_or("", |(_, why)| why));
+    let state = end.map_or("pending", |(state, _)| state);
+    let status = if checks.is_empty() {
+        json!({"state": state, "reason": end.map_or("", |(_, why)| why)})
     } else {
-        order["status"]["authorizations"] = json!(authorizations);
-    }
+        json!({"state": state, "authorizations": authorizations})
+    };
+    kube::set(&mut order, &["status"], status);
     kube::put(draft, order);
     for check in checks {
         let challenge_name = format!("{order_name}-{}", spread(&check.name, 4_000_000_000));
         let mut challenge = owned("Challenge", &challenge_name, ("Order", &order_name), &made);
-        challenge["spec"] = json!({"dnsName": check.name, "type": "HTTP-01"});
-        challenge["status"] = json!({
+        let spec = json!({"dnsName": check.name, "type": "HTTP-01"});
+        kube::set(&mut challenge, &["spec"], spec);
+        let status = json!({
             "presented": check.state == "pending", "processing": check.state == "pending",
             "state": check.state, "reason": check.reason,
         });
+        kube::set(&mut challenge, &["status"], status);
         kube::put(draft, challenge);
     }
 }
@@ -330,7 +340,7 @@ pub(super) fn finish_chain(draft: &mut Draft<'_>, name: &str) {
     ] {
         for key in draft.names::<KubeObject>(&format!("{kind}/default/{name}-1")) {
             if let Some(mut object) = draft.get::<KubeObject>(&key) {
-                object.json["status"] = status.clone();
+                kube::set(&mut object.json, &["status"], status.clone());
                 draft.put(&key, &object);
             }
         }
@@ -370,7 +380,7 @@ pub(super) fn put_status(
         "DoesNotExist",
         "Issuing certificate as Secret does not exist",
     );
-    object.json["status"] = match (what, paper, failure) {
+    let status = match (what, paper, failure) {
         ("Ready", Some(paper), _) => json!({
             "conditions": [condition("Ready", true, "Ready", "Certificate is up to date and has not expired")],
             "notBefore": utc(paper.not_before_ms), "notAfter": utc(paper.not_after_ms),
@@ -393,6 +403,7 @@ pub(super) fn put_status(
             condition("Issuing", true, "DoesNotExist", "Issuing certificate as Secret does not exist"),
         ]}),
     };
+    kube::set(&mut object.json, &["status"], status);
     draft.put(&key, &object);
 }
 
@@ -407,7 +418,7 @@ pub(crate) fn canonical(machine: &Machine, json: &Value) -> Option<Value> {
         "CertificateRequest" | "Order" | "Challenge" => return None,
         "Certificate" | "ClusterIssuer" => {
             json.as_object_mut()?.remove("status");
-            json["metadata"]["uid"] = Value::Null;
+            kube::set(&mut json, &["metadata", "uid"], Value::Null);
         }
         "Secret" if name == ACCOUNT => {
             let issuer = kube::key("ClusterIssuer", "", ISSUER);

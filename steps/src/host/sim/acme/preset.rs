@@ -128,7 +128,9 @@ impl Machine {
     /// The same without an object of the cluster: `Pod`, `default`, `brig-0`.
     #[must_use]
     pub fn without_object(mut self, kind: &str, namespace: &str, name: &str) -> Self {
-        self.edit(|draft| drop(kube::del(draft, kind, namespace, name)));
+        self.edit(|draft| {
+            kube::del(draft, kind, namespace, name);
+        });
         self
     }
 

@@ -165,8 +165,9 @@ pub(super) fn sockets(draft: &Draft<'_>, vm: &str) -> Reply {
     let mut text = "tcp   LISTEN 0      128          0.0.0.0:22        0.0.0.0:*\n".to_owned();
     if let Some(address) = own.filter(|_| way::runs_on(draft, "coturn", vm)) {
         for (protocol, state) in [("udp", "UNCONN"), ("tcp", "LISTEN")] {
-            text +=
-                &format!("{protocol:<5} {state} 0      128    {address}:3478        0.0.0.0:*\n");
+            let line =
+                format!("{protocol:<5} {state} 0      128    {address}:3478        0.0.0.0:*\n");
+            text.push_str(&line);
         }
     }
     Reply::ok(text)

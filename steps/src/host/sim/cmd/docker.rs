@@ -105,7 +105,7 @@ fn mount(text: &str) -> Option<Mount> {
 
 fn container(draft: &mut Draft<'_>, call: &Call<'_>, words: &[&str]) -> Reply {
     let (flags, rest) = split(words);
-    let Some((image, argv)) = rest.split_first() else {
+    let Some((image, command)) = rest.split_first() else {
         return call.complain(125, "\"docker run\" requires at least 1 argument.");
     };
     if draft.get::<DockerImage>(image).is_none() {
@@ -128,7 +128,7 @@ fn container(draft: &mut Draft<'_>, call: &Call<'_>, words: &[&str]) -> Reply {
         .iter()
         .filter(|(flag, _)| matches!(*flag, "-v" | "--volume"));
     let mounts: Vec<Mount> = volumes.filter_map(|(_, text)| mount(text)).collect();
-    let Some((program, args)) = argv.split_first() else {
+    let Some((program, args)) = command.split_first() else {
         return Reply::ok("").took(CONTAINER_MS);
     };
     let Some(handler) = contained(program) else {

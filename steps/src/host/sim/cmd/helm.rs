@@ -43,14 +43,12 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         return Reply::ok("v3.14.4\n").took(HELM_MS);
     }
     if let Err(why) = kube::reachable(draft, call) {
-        let server = match why {
-            Unreachable::NoConfig => "http://localhost:8080/version\": dial tcp 127.0.0.1:8080",
-            Unreachable::Refused => {
-                "https://192.168.122.21:6443/version\": dial tcp 192.168.122.21:6443"
-            }
+        let (scheme, server, address) = match why {
+            Unreachable::NoConfig => ("http", "localhost:8080", "127.0.0.1:8080"),
+            Unreachable::Refused => ("https", "192.168.122.21:6443", "192.168.122.21:6443"),
         };
         let text = format!(
-            "Error: Kubernetes cluster unreachable: Get \"{server}: connect: connection refused\n"
+            "Error: Kubernetes cluster unreachable: Get \"{scheme}://{server}/version\": dial tcp {address}: connect: connection refused\n"
         );
         return Reply::fail(1, text).took(HELM_MS);
     }
