@@ -210,7 +210,7 @@ async fn number_20_calls_are_sent_to_another_node_than_the_calling_one() {
         &other,
         "calling.node",
         &why,
-        &["charts.calling_node", "--resume"],
+        &["traffic.calling_node", "--resume"],
     )
     .await;
 }
