@@ -10,6 +10,9 @@ mod charts;
 #[path = "cases/failures/mod.rs"]
 mod failures;
 #[cfg(test)]
+#[path = "cases/hostile.rs"]
+mod hostile;
+#[cfg(test)]
 #[path = "cases/killpoints.rs"]
 mod killpoints;
 #[cfg(test)]

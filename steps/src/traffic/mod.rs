@@ -117,7 +117,7 @@ pub(crate) fn interface(name: &str) -> Result<&str, TrafficError> {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\\' | '*' | '%' | '$');
     let good = (1..=INTERFACE_BYTES_MAX).contains(&name.len())
         && name.chars().all(plain)
-        && !name.starts_with('@')
+        && !name.starts_with(['@', '-'])
         && !matches!(name, "." | "..");
     if good {
         Ok(name)
