@@ -350,7 +350,7 @@ pub(crate) enum GraphForm {
 pub(crate) enum SecretsCommand {
     /// Give secrets new values, everywhere they are used
     Rotate {
-        /// Which ones, such as `zrest` and `postgresql_wire`, which are the default; `zauth_private` logs every user out
+        /// Which ones: `zrest`, which calls are authorised with, is the default; `zauth_private` logs every user out
         secrets: Vec<String>,
         /// Only show what would be done
         #[arg(long)]

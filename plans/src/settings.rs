@@ -170,13 +170,8 @@ pub struct Rotation {
 
 impl Rotation {
     /// The areas and steps of the installation that a rotation consists of.
-    pub const WORDS: &'static [&'static str] = &[
-        "rot",
-        "pg.secrets",
-        "sec.render-helm",
-        "helm.wire-server",
-        "helm.coturn",
-    ];
+    pub const WORDS: &'static [&'static str] =
+        &["rot", "sec.render-helm", "helm.wire-server", "helm.coturn"];
 }
 
 /// `[host]`: what the host itself needs.

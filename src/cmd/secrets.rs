@@ -12,7 +12,7 @@ use crate::ui::time;
 use crate::{clock, setup};
 
 /// What is rotated unless secrets are named: what changes without anybody noticing.
-const USUAL: [Name; 2] = [Name::Zrest, Name::PostgresqlWire];
+const USUAL: [Name; 1] = [Name::Zrest];
 
 /// Works on secrets.
 pub(crate) fn run(app: &App, command: &SecretsCommand) -> Result<Code, Problem> {

@@ -305,3 +305,27 @@ fn an_undo_that_fails_parks_until_somebody_decides() {
     let back = site.ok(&["rollback", &run, "--yes"]);
     assert!(back.stdout.contains("3 steps: 3 undone."), "{back:#?}");
 }
+
+#[test]
+fn everything_is_installed_once_rotated_and_taken_back() {
+    let site = Site::with("host = \"sim\"\n");
+    let done = site.ok(&["apply", "--yes"]);
+    assert!(done.stdout.contains(" completed · "), "{done:#?}");
+    let again = site.ok(&["apply", "--yes"]);
+    assert!(again.stderr.contains("No run was begun."), "{again:#?}");
+    let refused = site.run(&["secrets", "rotate", "mls_ed25519", "--yes"]);
+    assert_eq!(refused.code, 64, "{refused:#?}");
+    let rotated = site.ok(&["secrets", "rotate", "--yes"]);
+    assert!(rotated.stdout.contains("5 changed"), "{rotated:#?}");
+    let plan = site.run(&["plan", "--exit-code"]);
+    assert_eq!(plan.code, 0, "{plan:#?}");
+    site.ok(&[
+        "rollback",
+        "--all",
+        "--yes",
+        "--wipe-data",
+        "--confirm",
+        "sim",
+    ]);
+    assert!(site.ok(&["plan"]).stdout.contains("0 to change"));
+}

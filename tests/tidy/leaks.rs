@@ -30,6 +30,8 @@ const HOSTS: &[&str] = &[
     "archive.ubuntu.com",
     "cloud-images.ubuntu.com",
     "s3-eu-west-1.amazonaws.com",
+    // The first VM on the network that wiab makes: it serves the release's packages.
+    "192.168.122.10",
     // The certificate authority, whose server the simulated one stands for.
     "letsencrypt.org",
 ];

@@ -3,6 +3,7 @@
 use wiab_steps::kind::{Handle, Input};
 use wiab_steps::kinds::dirs::Dirs;
 use wiab_steps::kinds::secrets_rendered::SecretsRendered;
+use wiab_steps::kinds::secrets_rotated::SecretsRotated;
 use wiab_steps::kinds::secrets_sealed::{AdoptFile, SecretsSealed};
 use wiab_steps::kinds::secrets_target::Target;
 use wiab_steps::kinds::tool::Toolbox;
@@ -68,8 +69,23 @@ impl Staging<'_> {
         self.plan.add("sec.generate", &[dirs], &sealed)
     }
 
+    /// Path of the sealed set, after a rotation if one is asked for.
+    fn rotated(&mut self, sealed: &Handle<SecretsSealed>) -> Input<String> {
+        let Some(rotation) = &self.settings.rotation else {
+            return sealed.output(&SecretsSealed::PATH);
+        };
+        let rotated = SecretsRotated {
+            sealed: self.settings.sealed_path(),
+            label: rotation.label.clone(),
+            names: rotation.secrets.clone(),
+        };
+        self.plan
+            .add("rot.seal", &[sealed], &rotated)
+            .output(&SecretsRotated::PATH)
+    }
+
     pub(super) fn secret_files(&mut self, sealed: &Handle<SecretsSealed>) -> SecretFiles {
-        let path = sealed.output(&SecretsSealed::PATH);
+        let path = self.rotated(sealed);
         let ansible = SecretsRendered {
             sealed: path.clone(),
             targets: vec![Target {

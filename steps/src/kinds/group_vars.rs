@@ -167,6 +167,11 @@ impl Act for GroupVars {
     type Image = Image;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
+        let tree = known(&self.tree, "tree")?;
+        if sh.stat(&format!("{tree}/{SOURCE}")).await?.is_none() {
+            // Nothing is unpacked yet.
+            return Ok(Probe::Absent);
+        }
         let pairs = self.pairs(sh).await?;
         let open: Vec<&str> = [of(&pairs, Verdict::Write), of(&pairs, Verdict::Conflict)].concat();
         let unrecorded = pairs.iter().any(|pair| pair.wrote.is_none());
