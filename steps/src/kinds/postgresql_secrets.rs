@@ -281,7 +281,7 @@ impl Act for PostgresqlSecrets {
                 "the cluster holds another PostgreSQL password than the sealed set",
             )
             .ask()
-            .hint("find out which one PostgreSQL accepts; `wiab secrets rotate postgresql_wire` sets a new one everywhere")
+            .hint("find out which one PostgreSQL accepts, make the other agree with it, then decide `retry`")
             .code("postgresql.password"));
         }
         let set = self.set(sh).await?;
