@@ -132,6 +132,7 @@ async fn every_kind_has_a_scenario_in_a_known_group() {
             "kube plays",
             "network",
             "preflight",
+            "release",
             "secrets",
             "tools",
             "traffic",

@@ -157,6 +157,11 @@ fn judge(nodes: &[Node<'_>]) -> Found {
                 primary.host.name
             ));
         }
+        [] if rows().next().is_some() => {
+            found
+                .missing
+                .push("a primary: every node only follows".to_owned());
+        }
         [] => {}
         many => {
             let names: Vec<&str> = many.iter().map(|node| node.host.name.as_str()).collect();
