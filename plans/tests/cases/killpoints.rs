@@ -225,6 +225,9 @@ fn compare(wanted: &Value, found: &Value) -> Result<(), String> {
             )
         })
         .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
     Err(differences.join("; "))
 }
 
