@@ -210,6 +210,16 @@ impl PlanBuilder {
         }
     }
 
+    /// The id of a step that is added later, for steps that come after it.
+    ///
+    /// A malformed id is reported by [`PlanBuilder::finish`].
+    pub fn later(&mut self, id: &str) -> StepId {
+        StepId::new(id).unwrap_or_else(|error| {
+            self.failed.get_or_insert(error.into());
+            placeholder()
+        })
+    }
+
     /// Adds a step that comes after `after` and after every step whose outputs it uses.
     ///
     /// A malformed id is reported by [`PlanBuilder::finish`].

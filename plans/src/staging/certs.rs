@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use wiab_engine::id::{IdError, StepId};
+use wiab_engine::id::StepId;
 use wiab_steps::kind::{Handle, Input};
 use wiab_steps::kinds::certs::KubeNode;
 use wiab_steps::kinds::certs::calling_checked::CallingChecked;
@@ -16,6 +16,7 @@ use wiab_steps::kinds::certs::turn_listens::TurnListens;
 use wiab_steps::kinds::nft_egress::NftEgress;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
 use wiab_steps::kinds::tool::Toolbox;
+use wiab_steps::release::Chart;
 
 use crate::machines::{Machine, Role};
 use crate::settings::{HairpinAfter, HairpinPolicy};
@@ -25,35 +26,6 @@ use super::{After, Anchor, NAMES, Staging};
 
 /// How long the ingress controller may take to answer on all nodes, in milliseconds.
 const INGRESS_MS: u64 = 5 * 60_000;
-
-/// Steps that must be there before the first order goes to the authority; they are written after the charts that wait for them.
-pub(super) fn before_issuance(staging: &Staging<'_>) -> Result<Vec<StepId>, IdError> {
-    let settings = staging.settings;
-    let mut ids = Vec::new();
-    if settings.hairpin.policy == HairpinPolicy::Auto {
-        ids.extend(["hp.probe", "hp.rpfilter", "hp.snat"]);
-    }
-    if settings.hairpin.policy == HairpinPolicy::Add {
-        ids.extend(["hp.rpfilter", "hp.snat"]);
-    }
-    if settings.traffic.enabled {
-        ids.push("fw.health");
-        if staging
-            .settings
-            .charts
-            .wants(wiab_steps::release::Chart::IngressNginxController)
-        {
-            ids.push("fw.verify");
-        }
-        if staging.has_egress() {
-            ids.push("egress.open");
-        }
-    }
-    if settings.certs.save {
-        ids.push("cert.restore");
-    }
-    ids.into_iter().map(StepId::new).collect()
-}
 
 /// What the certificates need.
 pub(super) struct CertGround<'a> {
@@ -68,6 +40,32 @@ pub(super) struct CertGround<'a> {
 }
 
 impl Staging<'_> {
+    /// Steps that must be there before the first order goes to the authority; they are written after the charts that wait for
+    /// them.
+    pub(super) fn before_issuance(&mut self) -> Vec<StepId> {
+        let settings = self.settings;
+        let mut ids = Vec::new();
+        if settings.hairpin.policy == HairpinPolicy::Auto {
+            ids.extend(["hp.probe", "hp.rpfilter", "hp.snat"]);
+        }
+        if settings.hairpin.policy == HairpinPolicy::Add {
+            ids.extend(["hp.rpfilter", "hp.snat"]);
+        }
+        if settings.traffic.enabled {
+            ids.push("fw.health");
+            if settings.charts.wants(Chart::IngressNginxController) {
+                ids.push("fw.verify");
+            }
+            if self.has_egress() {
+                ids.push("egress.open");
+            }
+        }
+        if settings.certs.save {
+            ids.push("cert.restore");
+        }
+        ids.into_iter().map(|id| self.plan.later(id)).collect()
+    }
+
     /// Whether the way out is opened for the time of issuance.
     pub(super) fn has_egress(&self) -> bool {
         let traffic = &self.settings.traffic;

@@ -266,7 +266,7 @@ impl<'a> Staging<'a> {
                 .collect(),
             data: ids(&cluster.data),
             secrets: files.helm,
-            traffic: certs::before_issuance(self).unwrap_or_default(),
+            traffic: self.before_issuance(),
         };
         let charts = charts::charts(&mut self.plan, self.settings, &needs);
         self.traffic_verified(firewall, charts.controller.clone());

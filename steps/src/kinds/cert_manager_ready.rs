@@ -7,6 +7,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
 use wiab_engine::ports::Step;
 
+use super::patience::Patience;
 use super::tool::Toolbox;
 use super::{Act, bound};
 use crate::host::shell::Shell;
@@ -102,8 +103,7 @@ impl Act for CertManagerReady {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
+        let patience = Patience::new(sh, DEADLINE_MS, POLL_MS);
         loop {
             let answer = self.ask(sh).await?.unwrap_or_default();
             if answer.ok() {
@@ -117,7 +117,7 @@ impl Act for CertManagerReady {
                 .code("certmanager.missing")
                 .hint("wiab apply --only helm.cert-manager; then wiab apply --resume"));
             }
-            if clock.mono_ms() >= deadline_ms {
+            if !patience.rest().await {
                 let last = said.lines().next_back().unwrap_or("it said nothing");
                 return Err(Failure::clean(format!(
                     "the webhook of cert-manager did not answer within {} s: {last}",
@@ -126,7 +126,6 @@ impl Act for CertManagerReady {
                 .code("certmanager.webhook")
                 .hint("look at the pods of its namespace: kubectl -n cert-manager-ns get pods,events; then wiab apply --resume"));
             }
-            clock.sleep(POLL_MS).await;
         }
     }
 

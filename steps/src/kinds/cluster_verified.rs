@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
-use wiab_engine::ports::{Step, Tick};
+use wiab_engine::ports::Step;
 
+use super::patience::Patience;
 use super::plays::kube::{judge_nodes, list, wanted_version};
 use super::plays::look::{Found, ask, question};
 use super::plays::{Role, Site};
@@ -176,15 +177,15 @@ impl Act for ClusterVerified {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline = clock.mono_ms().saturating_add(self.deadline_ms);
+        let mut patience = Patience::new(sh, self.deadline_ms, POLL_MS);
         loop {
             let found = self.look(sh).await?;
             if found.whole() {
                 return Ok(Self::receipt(&found));
             }
             let missing = found.missing.join(", ");
-            if clock.mono_ms() >= deadline {
+            patience.show(&missing);
+            if !patience.rest().await {
                 return Err(Failure::clean(format!(
                     "the cluster is not usable after {} s: {missing}",
                     self.deadline_ms / 1_000
@@ -192,8 +193,6 @@ impl Act for ClusterVerified {
                 .hint("look at its pods: kubectl -n kube-system get pods -o wide; `journalctl -u kubelet` on a node tells why it is not ready. Then `wiab apply --resume`")
                 .code("cluster.not-ready"));
             }
-            sh.cx.progress.tick(Tick::Stage(missing));
-            clock.sleep(POLL_MS).await;
         }
     }
 

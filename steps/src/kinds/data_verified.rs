@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
-use wiab_engine::ports::{Step, Tick};
+use wiab_engine::ports::Step;
 
+use super::patience::Patience;
 use super::plays::look::Found;
 use super::plays::{Play, Role, Site};
 use super::{Act, bound};
@@ -153,15 +154,15 @@ impl Act for DataVerified {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline = clock.mono_ms().saturating_add(self.deadline_ms);
+        let mut patience = Patience::new(sh, self.deadline_ms, POLL_MS);
         loop {
             let found = self.look(sh).await?;
             if found.whole() {
                 return Ok(Receipt::note(found.note()));
             }
             let missing = found.missing.join(", ");
-            if clock.mono_ms() >= deadline {
+            patience.show(&missing);
+            if !patience.rest().await {
                 return Err(Failure::clean(format!(
                     "{} is not whole after {} s: {missing}",
                     self.service.name(),
@@ -173,8 +174,6 @@ impl Act for DataVerified {
                 ))
                 .code("cluster.data-not-whole"));
             }
-            sh.cx.progress.tick(Tick::Stage(missing));
-            clock.sleep(POLL_MS).await;
         }
     }
 

@@ -44,6 +44,7 @@ pub mod nft_hairpin;
 pub mod nft_hairpin_removed;
 pub mod nft_health;
 pub mod nft_traffic;
+mod patience;
 pub mod plays;
 pub mod postgresql_secrets;
 pub mod preflight;

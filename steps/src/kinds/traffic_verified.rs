@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::{Failure, Probe, Receipt, Residue, UndoClass};
 use wiab_engine::plan::RetryPolicy;
-use wiab_engine::ports::{Step, Tick};
+use wiab_engine::ports::Step;
 
 use super::login::{Login, SSH_FAILED};
 use super::nft::listing;
 use super::nft_foreign::{docker_lets_pass, nobody_drops};
+use super::patience::Patience;
 use super::{Act, bound, known};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host, Output};
@@ -205,14 +206,14 @@ impl TrafficVerified {
     }
 
     async fn wait(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline = clock.mono_ms().saturating_add(self.deadline_ms);
+        let mut patience = Patience::new(sh, self.deadline_ms, POLL_MS);
         loop {
             let found = self.look(sh).await?;
             let Some(first) = found.silent.first() else {
                 return Ok(self.receipt());
             };
-            if clock.mono_ms() >= deadline {
+            patience.show(first);
+            if !patience.rest().await {
                 let named: Vec<&str> = found
                     .silent
                     .iter()
@@ -227,8 +228,6 @@ impl TrafficVerified {
                 .code("traffic.silent")
                 .hint(found.hint));
             }
-            sh.cx.progress.tick(Tick::Stage(first.clone()));
-            clock.sleep(POLL_MS).await;
         }
     }
 

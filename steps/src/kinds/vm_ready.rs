@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::RetryPolicy;
-use wiab_engine::ports::{Step, Tick};
+use wiab_engine::ports::Step;
 
 use super::login::{Login, SSH_FAILED};
+use super::patience::Patience;
 use super::{Act, bound};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host, Output};
@@ -232,22 +233,17 @@ impl Act for VmReady {
     }
 
     async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline = clock.mono_ms().saturating_add(self.deadline_ms);
-        let mut stage = String::new();
+        let mut patience = Patience::new(sh, self.deadline_ms, POLL_MS);
         loop {
             let waiting = match self.look(sh).await? {
                 Look::Ready(receipt) => return Ok(receipt),
                 Look::Broken(failure) => return Err(failure),
                 Look::Waiting(why) => why,
             };
-            if waiting != stage {
-                sh.cx.progress.tick(Tick::Stage(waiting.clone()));
-                stage = waiting;
-            }
-            if clock.mono_ms() >= deadline {
+            patience.show(&waiting);
+            if !patience.rest().await {
                 return Err(Failure::clean(format!(
-                    "VM {} was not ready after {} s: {stage}",
+                    "VM {} was not ready after {} s: {waiting}",
                     self.vm,
                     self.deadline_ms / 1_000
                 ))
@@ -256,7 +252,6 @@ impl Act for VmReady {
                     self.vm
                 )));
             }
-            clock.sleep(POLL_MS).await;
         }
     }
 

@@ -37,6 +37,20 @@ struct Packet<'a> {
     dnat: bool,
 }
 
+impl<'a> Packet<'a> {
+    /// The same on its way to a machine behind the bridge, its destination translated.
+    fn forwarded(&self, bridge: &'a str, target: &'a str, port: u16) -> Self {
+        Self {
+            oif: bridge,
+            daddr: target,
+            dport: port,
+            local: false,
+            dnat: true,
+            ..self.clone()
+        }
+    }
+}
+
 /// What a chain decides.
 #[derive(Debug, Clone, PartialEq)]
 enum Verdict {
@@ -293,14 +307,7 @@ pub(crate) fn from_outside(draft: &Draft<'_>, port: u16, nth: usize) -> Way {
     let Some((target, port)) = translated(draft, &packet, nth) else {
         return Way::Refused;
     };
-    let forwarded = Packet {
-        oif: &bridge,
-        daddr: &target,
-        dport: port,
-        local: false,
-        dnat: true,
-        ..packet
-    };
+    let forwarded = packet.forwarded(&bridge, &target, port);
     if hook(draft, "filter", "forward", &forwarded) == Verdict::Drop {
         return Way::Lost;
     }
@@ -343,14 +350,7 @@ pub(crate) fn from_vm(draft: &Draft<'_>, vm: &str, to: &str, port: u16, nth: usi
     let Some((target, port)) = translated(draft, &packet, nth) else {
         return Way::Refused;
     };
-    let forwarded = Packet {
-        oif: &bridge,
-        daddr: &target,
-        dport: port,
-        local: false,
-        dnat: true,
-        ..packet
-    };
+    let forwarded = packet.forwarded(&bridge, &target, port);
     if hook(draft, "filter", "forward", &forwarded) == Verdict::Drop {
         return Way::Lost;
     }

@@ -9,7 +9,7 @@ use wiab_engine::ports::Step;
 
 use super::super::tool::Toolbox;
 use super::super::{Act, bound};
-use super::kept::{Kept, PLACES, complaint, place};
+use super::kept::{Kept, PLACES, complaint, place, question};
 use crate::certs::utc;
 use crate::host::Host;
 use crate::host::shell::Shell;
@@ -58,17 +58,8 @@ impl CertRestored {
     async fn absent(&self, sh: Shell<'_>) -> Result<Vec<(String, String)>, Failure> {
         let mut absent = Vec::new();
         for (namespace, names) in PLACES {
-            let mut argv = vec![
-                "get",
-                "secret",
-                "-n",
-                namespace,
-                "--ignore-not-found",
-                "-o",
-                "name",
-            ];
-            argv.extend(names);
-            let Some(output) = sh.probe(&self.toolbox.kubectl(&argv)?).await? else {
+            let asked = question(&self.toolbox, namespace, names, "name")?;
+            let Some(output) = sh.probe(&asked).await? else {
                 return Ok(Vec::new());
             };
             if !output.ok() {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
-use wiab_engine::ports::{Step, Tick};
+use wiab_engine::ports::Step;
 
 use super::super::login::Login;
 use super::super::nft_hairpin::NftHairpin;
+use super::super::patience::Patience;
 use super::super::tool::Toolbox;
 use super::super::{Act, bound, only_looked};
 use super::{KubeNode, Reached, is_ssh, on_host, reached, try_web};
@@ -259,16 +260,15 @@ impl HairpinNeeded {
 impl HairpinNeeded {
     /// Looks until all is well, or for too long.
     async fn measure(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline_ms = clock.mono_ms().saturating_add(self.deadline_ms);
+        let mut patience = Patience::new(sh, self.deadline_ms, POLL_MS);
         loop {
             let waiting = match self.look(sh).await? {
                 Look::Measured(receipt) => return Ok(receipt),
                 Look::Broken(failure) => return Err(failure),
                 Look::Waiting(waiting) => waiting,
             };
-            sh.cx.progress.tick(Tick::Stage(waiting.clone()));
-            if clock.mono_ms() >= deadline_ms {
+            patience.show(&waiting);
+            if !patience.rest().await {
                 return Err(Failure::clean(format!(
                     "{waiting} after {} s",
                     self.deadline_ms / 1_000
@@ -276,7 +276,6 @@ impl HairpinNeeded {
                 .hint("look at the pods of the release ingress-nginx-controller (step helm.ingress-nginx-controller), then `wiab apply --resume`")
                 .code("hairpin.no-ingress"));
             }
-            clock.sleep(POLL_MS).await;
         }
     }
 }

@@ -8,6 +8,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::super::login::Login;
+use super::super::patience::Patience;
 use super::super::{Act, bound, only_looked};
 use super::{KubeNode, Reached, is_ssh, reached, try_web};
 use crate::certs::parse_openssl;
@@ -179,13 +180,12 @@ impl HttpsAnswers {
 impl HttpsAnswers {
     /// Looks until all is well, or for too long.
     async fn wait(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
+        let patience = Patience::new(sh, DEADLINE_MS, POLL_MS);
         loop {
             match self.look(sh).await? {
                 Ok(receipt) => return Ok(receipt),
-                Err(failure) if clock.mono_ms() >= deadline_ms => return Err(failure),
-                Err(_) => clock.sleep(POLL_MS).await,
+                Err(_) if patience.rest().await => {}
+                Err(failure) => return Err(failure),
             }
         }
     }

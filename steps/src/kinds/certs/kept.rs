@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::super::tool::Toolbox;
 use crate::certs::{MANAGER_NAMESPACE, NAMESPACE};
-use crate::host::Output;
 use crate::host::shell::Shell;
+use crate::host::{Cmd, Output};
 
 /// The secrets that hold certificates.
 pub(super) const TLS: [&str; 2] = [
@@ -85,6 +85,25 @@ fn plain(secret: &Value) -> Value {
     })
 }
 
+/// Asks for the secrets of one namespace; `form` is `json` or `name`.
+pub(super) fn question(
+    toolbox: &Toolbox,
+    namespace: &str,
+    names: &[&str],
+    form: &str,
+) -> Result<Cmd, Failure> {
+    let get = [
+        "get",
+        "secret",
+        "-n",
+        namespace,
+        "--ignore-not-found",
+        "-o",
+        form,
+    ];
+    toolbox.kubectl(&[&get, names].concat())
+}
+
 /// What kubectl complains about.
 pub(super) fn complaint(output: &Output) -> Failure {
     let said = output.error_text();
@@ -96,17 +115,8 @@ pub(super) fn complaint(output: &Output) -> Failure {
 pub(super) async fn live(sh: Shell<'_>, toolbox: &Toolbox) -> Result<Vec<Value>, Failure> {
     let mut all = Vec::new();
     for (namespace, names) in PLACES {
-        let mut argv = vec![
-            "get",
-            "secret",
-            "-n",
-            namespace,
-            "--ignore-not-found",
-            "-o",
-            "json",
-        ];
-        argv.extend(names);
-        let Some(output) = sh.secret(&toolbox.kubectl(&argv)?).await? else {
+        let asked = question(toolbox, namespace, names, "json")?;
+        let Some(output) = sh.secret(&asked).await? else {
             return Ok(Vec::new());
         };
         if !output.ok() {

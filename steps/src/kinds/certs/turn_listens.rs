@@ -7,6 +7,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::super::login::Login;
+use super::super::patience::Patience;
 use super::super::{Act, bound, only_looked};
 use super::{KubeNode, is_ssh};
 use crate::host::Host;
@@ -78,17 +79,16 @@ impl TurnListens {
 impl TurnListens {
     /// Looks until all is well, or for too long.
     async fn wait(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
-        let clock = &sh.cx.clock;
-        let deadline_ms = clock.mono_ms().saturating_add(DEADLINE_MS);
+        let patience = Patience::new(sh, DEADLINE_MS, POLL_MS);
         loop {
             match self.look(sh).await? {
                 Ok(receipt) => return Ok(receipt),
-                Err(why) if clock.mono_ms() >= deadline_ms => {
+                Err(_) if patience.rest().await => {}
+                Err(why) => {
                     return Err(Failure::clean(format!("{}: {why}", self.node.name))
                         .hint("`wiab apply` looks at the TURN server again (step helm.coturn)")
                         .code("turn.silent"));
                 }
-                Err(_) => clock.sleep(POLL_MS).await,
             }
         }
     }

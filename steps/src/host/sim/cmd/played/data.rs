@@ -5,20 +5,10 @@ use super::super::super::inside::{self, Entry, GuestUnit};
 use super::super::super::state::Draft;
 use super::super::guest_data::{CASSANDRA, ELASTIC, MINIO, RABBIT};
 use super::super::guest_units::install;
-use super::{Run, TaskFailure, apt, failed};
+use super::{Run, TaskFailure, apt, failed, unit};
 
 const SCHEMA: &str = "e84b6a60-24cf-30ca-9b58-452d92911703\n";
 const SECRETS: &str = "/wire-server-deploy/ansible/inventory/offline/group_vars/all/secrets.yaml";
-
-fn unit(draft: &mut Draft<'_>, vm: &str, name: &str) {
-    inside::write(
-        draft,
-        vm,
-        &format!("/etc/systemd/system/{name}.service"),
-        "[Service]\n",
-    );
-    inside::put_unit(draft, vm, name, Some(GuestUnit::ON));
-}
 
 /// Writes a file that later runs leave as it is.
 fn once(draft: &mut Draft<'_>, vm: &str, path: &str, text: &str) {

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::super::super::entity::{File, KubeApi, KubeObject};
 use super::super::super::files;
-use super::super::super::inside::{self, Entry, GuestUnit};
+use super::super::super::inside::{self, Entry};
 use super::super::super::state::Draft;
 use super::super::guest_kube::{CONTAINERD, images, import, put_images};
-use super::{Run, TaskFailure, failed};
+use super::{Run, TaskFailure, failed, unit};
 
 const CONTAINERD_VERSION: &str = "1.7.22";
 const VERSION: &str = "v1.29.10";
@@ -39,16 +39,6 @@ const CLUSTER: [&str; 10] = [
     "/opt/cni/bin/calico",
     "/etc/kubernetes/kubelet.conf",
 ];
-
-fn unit(draft: &mut Draft<'_>, vm: &str, name: &str) {
-    inside::write(
-        draft,
-        vm,
-        &format!("/etc/systemd/system/{name}.service"),
-        "[Service]\n",
-    );
-    inside::put_unit(draft, vm, name, Some(GuestUnit::ON));
-}
 
 pub(super) fn engine(draft: &mut Draft<'_>, run: &Run<'_>) {
     let lines: Vec<String> = run

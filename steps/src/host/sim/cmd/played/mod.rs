@@ -7,7 +7,7 @@ mod postgresql;
 
 use std::collections::BTreeMap;
 
-use super::super::inside;
+use super::super::inside::{self, GuestUnit};
 use super::super::state::Draft;
 use super::Call;
 use super::ansible::Inventoried;
@@ -91,6 +91,17 @@ fn failed(task: &str, host: &str, msg: &str) -> TaskFailure {
 /// The unpacked release, as the machine has it.
 fn tree(draft: &Draft<'_>, run: &Run<'_>) -> String {
     run.call.path(draft, "/wire-server-deploy")
+}
+
+/// A service with a unit file of its own, running and enabled.
+fn unit(draft: &mut Draft<'_>, vm: &str, name: &str) {
+    inside::write(
+        draft,
+        vm,
+        &format!("/etc/systemd/system/{name}.service"),
+        "[Service]\n",
+    );
+    inside::put_unit(draft, vm, name, Some(GuestUnit::ON));
 }
 
 /// Packages come from the asset host, if its server runs.
