@@ -146,14 +146,14 @@ async fn every_other_cause_is_told_with_its_step() {
     fails(
         ask(forbidden),
         "does not issue for this domain",
-        "pre.input",
+        "pre.inputs",
         "cert.rejectedname",
     )
     .await;
     fails(
         asked(ruled, "admin@example.com", false),
         "does not accept the mail address",
-        "pre.input",
+        "pre.inputs",
         "cert.contact",
     )
     .await;
