@@ -90,8 +90,9 @@ fn exec(draft: &mut Draft<'_>, guest: &Guest, words: &[&str], stdin: &[u8], root
         }
         // A script reads a password into the environment before it becomes another program.
         ("IFS=", ["read", ..]) | ("export", _) => return Reply::ok(""),
-        ("exec", rest) => return exec(draft, guest, rest, stdin, root),
-        ("timeout", [_, rest @ ..]) => return exec(draft, guest, rest, stdin, root),
+        ("exec", rest) | ("timeout", [_, rest @ ..]) => {
+            return exec(draft, guest, rest, stdin, root);
+        }
         ("env", rest) => {
             let at = rest.iter().position(|word| !word.contains('='));
             let rest = at.and_then(|at| rest.get(at..)).unwrap_or_default();
