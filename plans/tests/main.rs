@@ -19,6 +19,9 @@ mod killpoints;
 #[path = "cases/names.rs"]
 mod names;
 #[cfg(test)]
+#[path = "cases/quoted.rs"]
+mod quoted;
+#[cfg(test)]
 #[path = "cases/rehearsal.rs"]
 mod rehearsal;
 #[cfg(test)]
