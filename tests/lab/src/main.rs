@@ -2,6 +2,8 @@
 //! touching the machine that it runs on.
 
 mod apt;
+mod artifact;
+mod bench;
 mod cache;
 mod cgroup;
 mod cmd;
@@ -18,6 +20,8 @@ mod selftest;
 mod snapshot;
 mod sources;
 mod sys;
+mod tools;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,6 +86,18 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Proves wiab with the whole plan: seven VMs, playbooks, charts.
+    Whole {
+        /// The binary to prove.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+        /// Only as far as these steps or areas.
+        #[arg(long, value_name = "STEP")]
+        until: Option<String>,
+        /// Leaves the machine running if the scenario fails.
+        #[arg(long)]
+        keep: bool,
+    },
     /// The inner half of the lab.
     #[command(hide = true)]
     Inside {
@@ -136,6 +152,7 @@ fn run(args: Args) -> Result<ExitCode> {
         }
         Action::Selftest => selftest::run(&cache)?,
         Action::E2e { wiab, keep } => e2e::run(&cache, &wiab, keep)?,
+        Action::Whole { wiab, until, keep } => whole::run(&cache, &wiab, until.as_deref(), keep)?,
         // Handled above.
         Action::Inside { .. } => {}
     }
@@ -147,6 +164,7 @@ fn prepare(cache: &Cache) -> Result<()> {
     apt::install_tools()?;
     rootfs::ensure(cache)?;
     image::ensure(cache)?;
+    artifact::ensure(cache)?;
     Ok(())
 }
 
