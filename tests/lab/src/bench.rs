@@ -63,8 +63,11 @@ impl Bench<'_> {
         let watch = Watch::start();
         let log = self.machine.dir().join("wiab-log");
         let mut child = self.wiab(args).spawn_logged(&log)?;
-        let begun = format!("\"kind\":\"StepCaptured\",\"kind_number\":20,\"body\":{{\"step\":\"{step}\",");
-        let look = format!("find {DIR}/state -name events.jsonl -exec grep -qF '{begun}' {{}} \\; -print | grep -q .");
+        let begun =
+            format!("\"kind\":\"StepCaptured\",\"kind_number\":20,\"body\":{{\"step\":\"{step}\",");
+        let look = format!(
+            "find {DIR}/state -name events.jsonl -exec grep -qF '{begun}' {{}} \\; -print | grep -q ."
+        );
         let mut ended = None;
         let reached = sys::wait_for(step, self.limit_s, || {
             if self.machine.sh(&look).succeeds()? {

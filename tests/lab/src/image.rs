@@ -42,7 +42,8 @@ const SSHD: &str =
 /// Size of its file system in MiB; only what is written takes room.
 const SIZE_MIB: u32 = 8192;
 /// The system that Wire's machines are meant to run; what is installed is that of this machine.
-const SYSTEM: &str = "ID=ubuntu\nVERSION_ID=\"22.04\"\nPRETTY_NAME=\"Small system of wiab's lab\"\n";
+const SYSTEM: &str =
+    "ID=ubuntu\nVERSION_ID=\"22.04\"\nPRETTY_NAME=\"Small system of wiab's lab\"\n";
 /// Raised when the steps below change.
 const VERSION: u32 = 2;
 

@@ -131,9 +131,10 @@ impl Whole<'_> {
         let memory = "for d in $(virsh list --name); do virsh dominfo $d; done | awk '/Max memory/ { all += $3 } END { print all / 1048576 }'";
         self.bench.shows(memory, "55")?;
         let rules = self.bench.text("nft list ruleset")?;
-        ensure(rules.contains("198.51.100.10") || rules.contains("eth0"), || {
-            format!("no rule names the public interface:\n{rules}")
-        })
+        ensure(
+            rules.contains("198.51.100.10") || rules.contains("eth0"),
+            || format!("no rule names the public interface:\n{rules}"),
+        )
     }
 
     fn second_apply_changes_nothing(&self) -> Result<()> {

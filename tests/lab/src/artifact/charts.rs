@@ -69,7 +69,9 @@ fn files(chart: &StandInChart) -> Vec<Text> {
         ),
     ];
     let more = MORE.iter().filter(|(of, ..)| *of == chart.name);
-    files.extend(more.map(|(_, file, text)| (format!("{dir}/templates/{file}"), (*text).to_owned())));
+    files.extend(
+        more.map(|(_, file, text)| (format!("{dir}/templates/{file}"), (*text).to_owned())),
+    );
     files
 }
 
@@ -101,7 +103,8 @@ fn workload(chart: &str, part: &StandInPart) -> String {
              \"helm.sh/hook-delete-policy\": before-hook-creation}}\nspec:\n  template:\n{pod}      restartPolicy: Never\n"
         );
     }
-    let count = replicas(chart, part).map_or_else(String::new, |count| format!("  replicas: {count}\n"));
+    let count =
+        replicas(chart, part).map_or_else(String::new, |count| format!("  replicas: {count}\n"));
     let headless = match *kind {
         "StatefulSet" => format!("  serviceName: {name}\n  podManagementPolicy: Parallel\n"),
         _ => String::new(),

@@ -94,7 +94,8 @@ fn build(
         }
     }
     fs_err::create_dir_all(scratch.out())?;
-    let script = "tar --sort=name --owner=0 --group=0 --numeric-owner -cf - -C \"$1\" . | gzip -1 > \"$2\"";
+    let script =
+        "tar --sort=name --owner=0 --group=0 --numeric-owner -cf - -C \"$1\" . | gzip -1 > \"$2\"";
     Cmd::new(["sh", "-c", script, "sh"])
         .arg(tree.display().to_string())
         .arg(scratch.out().join(FILE).display().to_string())

@@ -62,9 +62,11 @@ fn described(nodes: &[(String, Option<String>)]) -> String {
         by_version.entry(version).or_default().push(ip);
     }
     let head = "Cluster Information:\n\tName: default\n\tSnitch: org.apache.cassandra.locator.SimpleSnitch\n\tSchema versions:\n";
-    by_version.iter().fold(head.to_owned(), |all, (version, ips)| {
-        all + &format!("\t\t{version}: [{}]\n\n", ips.join(", "))
-    })
+    by_version
+        .iter()
+        .fold(head.to_owned(), |all, (version, ips)| {
+            all + &format!("\t\t{version}: [{}]\n\n", ips.join(", "))
+        })
 }
 
 #[cfg(test)]
@@ -77,7 +79,9 @@ mod tests {
             ("10.0.0.1".to_owned(), Some("a".to_owned())),
             ("10.0.0.2".to_owned(), None),
         ];
-        assert!(listed(&nodes).contains("UN  10.0.0.1 ") && listed(&nodes).contains("DN  10.0.0.2 "));
+        assert!(
+            listed(&nodes).contains("UN  10.0.0.1 ") && listed(&nodes).contains("DN  10.0.0.2 ")
+        );
         assert!(described(&nodes).contains("\t\ta: [10.0.0.1]\n"));
         assert!(described(&nodes).contains("UNREACHABLE: [10.0.0.2]"));
     }

@@ -14,7 +14,7 @@ pub(crate) type Reply = (u16, String);
 
 /// Answers every request on a port with what `handle` says about its path, for ever.
 pub(crate) fn serve(
-    listener: TcpListener,
+    listener: &TcpListener,
     handle: impl Fn(&str, &mut TcpStream) -> Option<Reply> + Send + Sync + 'static,
 ) {
     let handle = std::sync::Arc::new(handle);
@@ -87,7 +87,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
-            serve(listener, |path, _| {
+            serve(&listener, |path, _| {
                 Some(if path == "/a" {
                     (200, "b\n".to_owned())
                 } else {

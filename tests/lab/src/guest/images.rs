@@ -20,7 +20,9 @@ const MANIFEST_MAX: u64 = 1 << 20;
 /// `containerd --version`, or the service itself.
 pub(crate) fn containerd(args: &[&str]) -> Answer {
     if args.contains(&"--version") {
-        return Answer::ok(format!("containerd github.com/containerd/containerd {VERSION} 57f17b0a6295a39009d861b89e3b3b87b005ca27\n"));
+        return Answer::ok(format!(
+            "containerd github.com/containerd/containerd {VERSION} 57f17b0a6295a39009d861b89e3b3b87b005ca27\n"
+        ));
     }
     let listener = listen().and_then(|listener| crate::systemctl::ready().map(|()| listener));
     match listener {
@@ -34,7 +36,7 @@ pub(crate) fn containerd(args: &[&str]) -> Answer {
 }
 
 fn listen() -> std::io::Result<UnixListener> {
-    std::fs::create_dir_all("/run/containerd")?;
+    fs_err::create_dir_all("/run/containerd")?;
     remove(SOCKET)?;
     UnixListener::bind(SOCKET)
 }
@@ -44,16 +46,20 @@ fn held() -> BTreeSet<String> {
 }
 
 fn hold(images: &BTreeSet<String>) -> std::io::Result<()> {
-    write(IMAGES, &images.iter().fold(String::new(), |all, name| all + name + "\n"))
+    write(
+        IMAGES,
+        &images
+            .iter()
+            .fold(String::new(), |all, name| all + name + "\n"),
+    )
 }
 
 pub(crate) fn ctr(args: &[&str]) -> Answer {
     if let Err(error) = UnixStream::connect(SOCKET) {
         return Answer::fail(1, format!("ctr: failed to dial \"{SOCKET}\": {error}\n"));
     }
-    let words = match args {
-        ["-n", "k8s.io", rest @ ..] | ["-n=k8s.io", rest @ ..] => rest,
-        _ => return Answer::default(),
+    let (["-n", "k8s.io", words @ ..] | ["-n=k8s.io", words @ ..]) = args else {
+        return Answer::default();
     };
     let done = match words {
         ["images", "ls" | "list", "-q"] => return Answer::ok(text(IMAGES)),
@@ -72,7 +78,7 @@ pub(crate) fn ctr(args: &[&str]) -> Answer {
 }
 
 fn import(path: &str) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = fs_err::File::open(path)?;
     let manifest = member(&mut file, "manifest.json")?;
     let manifest: Value = serde_json::from_slice(&manifest.unwrap_or_default())
         .map_err(|_| std::io::Error::other("unrecognized image format"))?;
@@ -85,7 +91,9 @@ fn import(path: &str) -> std::io::Result<String> {
     let mut images = held();
     images.extend(names.iter().map(|name| (*name).to_owned()));
     hold(&images)?;
-    Ok(names.iter().fold(String::new(), |all, name| all + "unpacking " + name + "...done\n"))
+    Ok(names.iter().fold(String::new(), |all, name| {
+        all + "unpacking " + name + "...done\n"
+    }))
 }
 
 /// The bytes of a file in an archive.
@@ -94,8 +102,13 @@ fn member(archive: &mut impl Read, wanted: &str) -> std::io::Result<Option<Vec<u
     while archive.read_exact(&mut head).is_ok() {
         let field = |from: usize, to: usize| {
             let bytes = head.get(from..to).unwrap_or_default();
-            let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-            String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).trim().to_owned()
+            let end = bytes
+                .iter()
+                .position(|byte| *byte == 0)
+                .unwrap_or(bytes.len());
+            String::from_utf8_lossy(bytes.get(..end).unwrap_or_default())
+                .trim()
+                .to_owned()
         };
         let name = field(0, 100);
         if name.is_empty() {
@@ -105,7 +118,9 @@ fn member(archive: &mut impl Read, wanted: &str) -> std::io::Result<Option<Vec<u
             .map_err(|_| std::io::Error::other("unrecognized image format"))?;
         if name.trim_start_matches("./") == wanted {
             let mut bytes = Vec::new();
-            archive.take(size.min(MANIFEST_MAX)).read_to_end(&mut bytes)?;
+            archive
+                .take(size.min(MANIFEST_MAX))
+                .read_to_end(&mut bytes)?;
             return Ok(Some(bytes));
         }
         let padded = size.div_ceil(BLOCK as u64) * BLOCK as u64;

@@ -47,10 +47,6 @@ impl Answer {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program of its own, which its name and arguments tell what to do"
-)]
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -97,7 +93,7 @@ fn links() -> Answer {
 
 /// Removes a file, if there is one.
 fn remove(path: &str) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
+    match fs_err::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -105,17 +101,17 @@ fn remove(path: &str) -> std::io::Result<()> {
 
 /// The text of a file; empty if there is none.
 fn text(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+    fs_err::read_to_string(path).unwrap_or_default()
 }
 
 /// Writes a file with the directories above it.
 fn write(path: &str, text: &str) -> std::io::Result<()> {
     if let Some((dir, _)) = path.rsplit_once('/') {
-        std::fs::create_dir_all(dir)?;
+        fs_err::create_dir_all(dir)?;
     }
     let part = format!("{path}.part");
-    std::fs::write(&part, text)?;
-    std::fs::rename(part, path)
+    fs_err::write(&part, text)?;
+    fs_err::rename(part, path)
 }
 
 /// The name of this machine.

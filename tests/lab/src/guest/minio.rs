@@ -26,7 +26,11 @@ pub(crate) fn reply(path: &str) -> Reply {
 /// Whether more than half of the machines answer.
 fn quorum() -> bool {
     let peers = text(PEERS);
-    let all: Vec<&str> = peers.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let all: Vec<&str> = peers
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let live = |ip: &&&str| http::get(ip, PORT, "/minio/health/live").is_some();
     2 * all.iter().filter(live).count() > all.len()
 }
@@ -44,13 +48,20 @@ fn buckets() -> Vec<String> {
 
 /// `mc ls --json local`.
 pub(crate) fn client(args: &[&str]) -> Answer {
-    let words: Vec<&str> = args.iter().filter(|word| !word.starts_with('-')).copied().collect();
+    let words: Vec<&str> = args
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .copied()
+        .collect();
     let ["ls", alias] = words.as_slice() else {
         return Answer::fail(1, "mc: <ERROR> this stand-in only lists\n");
     };
     let config: Value = serde_json::from_str(&text(CLIENT)).unwrap_or_default();
     if config.pointer(&format!("/aliases/{alias}")).is_none() {
-        return Answer::fail(1, format!("mc: <ERROR> Unable to list folder. Requested path `{alias}` not found\n"));
+        return Answer::fail(
+            1,
+            format!("mc: <ERROR> Unable to list folder. Requested path `{alias}` not found\n"),
+        );
     }
     let Some(names) = http::get("127.0.0.1", PORT, "/buckets") else {
         return Answer::fail(1, "mc: <ERROR> Unable to list folder. Connection refused\n");

@@ -26,7 +26,9 @@ fn control() -> Value {
 }
 
 fn standby() -> Option<String> {
-    std::fs::read_to_string(STANDBY).ok().map(|text| text.trim().to_owned())
+    fs_err::read_to_string(STANDBY)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// What the server says; `None` when it keeps a standby's connection until that ends.
@@ -56,11 +58,19 @@ fn hold(stream: &mut TcpStream) {
 
 fn row(control: &Value) -> String {
     let streams = STREAMS.load(Ordering::SeqCst);
-    let text = |name: &str| control.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| {
+        control
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let flag = |yes: bool| if yes { "t" } else { "f" };
     let timeline = control.get("timeline").and_then(Value::as_u64).unwrap_or(1);
     let databases = control.get("databases").and_then(Value::as_array);
-    let wire = databases.into_iter().flatten().any(|name| name == "wire-server");
+    let wire = databases
+        .into_iter()
+        .flatten()
+        .any(|name| name == "wire-server");
     format!(
         "{}|{streams}|{streams}|{}|{timeline}|{}\n",
         flag(standby().is_some()),
@@ -70,11 +80,18 @@ fn row(control: &Value) -> String {
 }
 
 /// A standby stays connected to its primary.
-#[expect(clippy::disallowed_methods, reason = "a standby tries again after a while")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a standby tries again after a while"
+)]
 pub(crate) fn follow() {
     loop {
         if let Some(primary) = standby() {
-            let system = control().get("system").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let system = control()
+                .get("system")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
             // It tries again whatever the reason was.
             let _ = stream_from(&primary, &system);
         }
@@ -105,7 +122,8 @@ pub(crate) fn psql(_: &[&str]) -> Answer {
 pub(crate) fn prepare(args: &[&str]) -> Answer {
     let done = match args {
         ["init"] if text(CONTROL).is_empty() => {
-            let control = json!({"system": format!("7{:018}", seed()), "timeline": 1, "databases": []});
+            let control =
+                json!({"system": format!("7{:018}", seed()), "timeline": 1, "databases": []});
             save(&control)
         }
         ["init"] => Ok(()),
@@ -119,7 +137,9 @@ pub(crate) fn prepare(args: &[&str]) -> Answer {
         ["clone", primary] => clone(primary),
         _ => return Answer::fail(64, "pg: init, primary DATABASE or clone ADDRESS\n"),
     };
-    done.err().map_or_else(Answer::default, |error| Answer::fail(1, format!("pg: {error}\n")))
+    done.err().map_or_else(Answer::default, |error| {
+        Answer::fail(1, format!("pg: {error}\n"))
+    })
 }
 
 /// Differs from machine to machine: a digest of its name.
@@ -137,9 +157,10 @@ fn save(control: &Value) -> std::io::Result<()> {
 
 fn clone(primary: &str) -> std::io::Result<()> {
     let backup = http::get(primary, PORT, "/backup");
-    let backup = backup.ok_or_else(|| std::io::Error::other(format!("{primary} gives no backup")))?;
+    let backup =
+        backup.ok_or_else(|| std::io::Error::other(format!("{primary} gives no backup")))?;
     if std::fs::metadata(DATA).is_ok() {
-        std::fs::remove_dir_all(DATA)?;
+        fs_err::remove_dir_all(DATA)?;
     }
     let control: Value = serde_json::from_str(&backup)?;
     save(&control)?;

@@ -117,7 +117,9 @@ fn join(own: &str, node: &str) -> Answer {
 fn policy(name: &str, pattern: &str, definition: &str) -> Answer {
     let one = json!([{"vhost": "/", "name": name, "pattern": pattern, "apply-to": "all", "definition": definition, "priority": 0}]);
     match write(POLICIES, &format!("{one}\n")) {
-        Ok(()) => Answer::ok(format!("Setting policy \"{name}\" for pattern \"{pattern}\" …\n")),
+        Ok(()) => Answer::ok(format!(
+            "Setting policy \"{name}\" for pattern \"{pattern}\" …\n"
+        )),
         Err(error) => Answer::fail(70, format!("Error: {error}\n")),
     }
 }

@@ -24,21 +24,32 @@ fn elastic(path: &str) -> Reply {
         return (200, "{}\n".to_owned());
     }
     let config = text(ELASTIC);
-    let line = config.lines().find_map(|line| line.strip_prefix("discovery.seed_hosts:"));
+    let line = config
+        .lines()
+        .find_map(|line| line.strip_prefix("discovery.seed_hosts:"));
     let hosts: Vec<Value> = line
         .and_then(|list| serde_json::from_str(list.trim()).ok())
         .unwrap_or_default();
     let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
-    let up = hosts.iter().filter(|ip| http::get(ip, ELASTIC_NODES, "/").is_some()).count();
+    let up = hosts
+        .iter()
+        .filter(|ip| http::get(ip, ELASTIC_NODES, "/").is_some())
+        .count();
     let status = if up == hosts.len() { "green" } else { "yellow" };
     let health = json!({"cluster_name": "elasticsearch-directory", "status": status, "number_of_nodes": up, "number_of_data_nodes": up});
     (200, format!("{health}\n"))
 }
 
+/// A port, and what is answered there.
+type Port = (u16, fn(&str) -> Reply);
+
 /// The ports of a service and what it answers there.
-fn ports(service: &str) -> &'static [(u16, fn(&str) -> Reply)] {
+fn ports(service: &str) -> &'static [Port] {
     match service {
-        "cassandra" => &[(cassandra::GOSSIP, cassandra::reply), (cassandra::CLIENTS, fine)],
+        "cassandra" => &[
+            (cassandra::GOSSIP, cassandra::reply),
+            (cassandra::CLIENTS, fine),
+        ],
         "elasticsearch" => &[(ELASTIC_CLIENTS, elastic), (ELASTIC_NODES, fine)],
         "minio1" => &[(minio::PORT, minio::reply)],
         "minio2" => &[(9092, minio::reply)],
@@ -61,10 +72,10 @@ pub(crate) fn forever(service: &str) -> Answer {
             return Answer::fail(1, format!("port {port}: {error}\n"));
         }
     }
-    if service == "postgresql" {
-        if let Err(error) = listen(postgres::PORT, postgres::reply) {
-            return Answer::fail(1, format!("port {}: {error}\n", postgres::PORT));
-        }
+    if service == "postgresql"
+        && let Err(error) = listen(postgres::PORT, postgres::reply)
+    {
+        return Answer::fail(1, format!("port {}: {error}\n", postgres::PORT));
     }
     if let Err(error) = systemctl::ready() {
         return Answer::fail(1, format!("{service}: {error}\n"));
@@ -80,7 +91,7 @@ fn listen(
     handle: impl Fn(&str, &mut TcpStream) -> Option<Reply> + Send + Sync + 'static,
 ) -> std::io::Result<()> {
     let listener = http::listen(port)?;
-    std::thread::spawn(move || http::serve(listener, handle));
+    std::thread::spawn(move || http::serve(&listener, handle));
     Ok(())
 }
 
@@ -88,6 +99,6 @@ fn listen(
 #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
 pub(crate) fn rest() -> Answer {
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        std::thread::sleep(Duration::from_hours(1));
     }
 }

@@ -25,7 +25,11 @@ const POLL_MS: u64 = 50;
 
 pub(crate) fn run(args: &[&str]) -> Answer {
     let flag = |name: &str| args.contains(&name);
-    let words: Vec<&str> = args.iter().filter(|word| !word.starts_with('-')).copied().collect();
+    let words: Vec<&str> = args
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .copied()
+        .collect();
     let Some((verb, units)) = words.split_first() else {
         return Answer::fail(1, "Too few arguments.\n");
     };
@@ -53,7 +57,10 @@ fn failed(what: &str, error: &std::io::Error) -> Answer {
 fn each(units: &[&str], act: impl Fn(&Unit) -> Done) -> Done {
     for name in units {
         let Some(unit) = Unit::load(name) else {
-            return Err(Answer::fail(5, format!("Unit {} not found.\n", whole(name))));
+            return Err(Answer::fail(
+                5,
+                format!("Unit {} not found.\n", whole(name)),
+            ));
         };
         act(&unit)?;
     }
@@ -83,15 +90,23 @@ fn start(unit: &Unit) -> Done {
     spawn(unit).map_err(|error| failed(&unit.name, &error))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a service manager starts processes")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a service manager starts processes"
+)]
 fn spawn(unit: &Unit) -> std::io::Result<()> {
     for dir in [RUN, LOGS] {
-        std::fs::create_dir_all(dir)?;
+        fs_err::create_dir_all(dir)?;
     }
     remove(&ready_file(&unit.name))?;
-    let log = File::options().create(true).append(true).open(format!("{LOGS}/{}", unit.name))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(format!("{LOGS}/{}", unit.name))?;
     let mut command = Command::new("setsid");
-    command.args([HOME, "supervise", &unit.name]).stdin(Stdio::null());
+    command
+        .args([HOME, "supervise", &unit.name])
+        .stdin(Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);
     let child = command.current_dir("/").spawn()?;
     let pid = i32::try_from(child.id()).unwrap_or(0);
@@ -108,19 +123,27 @@ fn ready_file(name: &str) -> String {
 }
 
 /// A service says that it is ready, if it was started as a unit.
-#[expect(clippy::disallowed_methods, reason = "the service manager tells a service its unit's name so")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the service manager tells a service its unit's name so"
+)]
 pub(crate) fn ready() -> std::io::Result<()> {
     std::env::var("UNIT").map_or(Ok(()), |name| write(&ready_file(&name), ""))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a service takes a moment to be ready")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a service takes a moment to be ready"
+)]
 fn until_ready(name: &str) -> std::io::Result<()> {
     for _ in 0..READY_MS / POLL_MS {
         if std::fs::metadata(ready_file(name)).is_ok() {
             return Ok(());
         }
         if keeper(name).is_none() {
-            return Err(std::io::Error::other("it ended before it was ready; see /var/log/units"));
+            return Err(std::io::Error::other(
+                "it ended before it was ready; see /var/log/units",
+            ));
         }
         std::thread::sleep(Duration::from_millis(POLL_MS));
     }
@@ -128,7 +151,10 @@ fn until_ready(name: &str) -> std::io::Result<()> {
 }
 
 /// Runs a unit's program, again and again where its file says so. Leads the process group that `stop` ends.
-#[expect(clippy::disallowed_methods, reason = "a service manager starts processes and waits")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a service manager starts processes and waits"
+)]
 pub(crate) fn supervise(name: &str) -> Answer {
     loop {
         let Some(unit) = Unit::load(name) else {
@@ -137,7 +163,11 @@ pub(crate) fn supervise(name: &str) -> Answer {
         let command = unit.command();
         let resting = vec![HOME.to_owned(), "rest".to_owned()];
         // Timers and the like are there, and do nothing.
-        let words = if command.is_empty() { &resting } else { &command };
+        let words = if command.is_empty() {
+            &resting
+        } else {
+            &command
+        };
         let Some((program, args)) = words.split_first() else {
             return Answer::default();
         };
@@ -192,9 +222,10 @@ fn wants(name: &str) -> Vec<String> {
 fn want(target: &str, name: &str) -> Done {
     let from = file(name).unwrap_or_default();
     let path = link(target, name);
-    let dir = Path::new(&path).parent().map(std::fs::create_dir_all);
+    let dir = Path::new(&path).parent().map(fs_err::create_dir_all);
     let made = dir.unwrap_or(Ok(())).and_then(|()| remove(&path));
-    made.and_then(|()| symlink(from, &path)).map_err(|error| failed(&path, &error))
+    made.and_then(|()| symlink(from, &path))
+        .map_err(|error| failed(&path, &error))
 }
 
 fn enable(unit: &Unit, now: bool) -> Done {

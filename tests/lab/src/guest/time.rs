@@ -13,7 +13,9 @@ pub(crate) fn ntpq() -> Answer {
         return Answer::fail(1, "/usr/bin/ntpq: read: Connection refused\n");
     }
     let config = text(CONFIG);
-    let servers = config.lines().filter_map(|line| line.strip_prefix("server ")?.split_whitespace().next());
+    let servers = config
+        .lines()
+        .filter_map(|line| line.strip_prefix("server ")?.split_whitespace().next());
     Answer::ok(servers.fold(HEAD.to_owned(), |all, server| {
         let local = server.starts_with("127.127.");
         let good = local || http::get(server, PORT, "/").is_some();

@@ -40,7 +40,9 @@ pub(crate) fn file(name: &str) -> Option<String> {
     let paths = names
         .iter()
         .flat_map(|name| DIRS.iter().map(move |dir| format!("{dir}/{name}")));
-    paths.into_iter().find(|path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file()))
+    paths
+        .into_iter()
+        .find(|path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file()))
 }
 
 impl Unit {
@@ -53,7 +55,11 @@ impl Unit {
             let mut over: Vec<_> = entries.into_iter().flatten().flatten().collect();
             over.sort_by_key(std::fs::DirEntry::file_name);
             for entry in over {
-                lines.extend(text(&entry.path().display().to_string()).lines().map(str::to_owned));
+                lines.extend(
+                    text(&entry.path().display().to_string())
+                        .lines()
+                        .map(str::to_owned),
+                );
             }
         }
         Some(Self { name, lines })
@@ -62,7 +68,12 @@ impl Unit {
     /// The last value of a key.
     pub(crate) fn value(&self, key: &str) -> Option<&str> {
         let mut lines = self.lines.iter().rev();
-        lines.find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('=').map(str::trim))
+        lines.find_map(|line| {
+            line.trim()
+                .strip_prefix(key)?
+                .strip_prefix('=')
+                .map(str::trim)
+        })
     }
 
     /// Program and arguments.
@@ -90,9 +101,14 @@ mod tests {
     fn the_last_line_of_a_key_counts() {
         let unit = Unit {
             name: "x.service".to_owned(),
-            lines: ["[Service]", "ExecStart=/bin/x a b", "Restart=no", "Restart=always"]
-                .map(str::to_owned)
-                .to_vec(),
+            lines: [
+                "[Service]",
+                "ExecStart=/bin/x a b",
+                "Restart=no",
+                "Restart=always",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         };
         assert_eq!(unit.command(), ["/bin/x", "a", "b"]);
         assert!(unit.comes_back());
