@@ -36,7 +36,7 @@ const FILES: [(&str, &str); 4] = [
 ];
 const INITRD_INIT: &str = include_str!("../guest/initrd-init");
 const BOOT: &str = "DEFAULT l\nPROMPT 0\nTIMEOUT 1\nLABEL l\n LINUX /boot/vmlinuz\n INITRD /boot/initrd\n \
-APPEND root=/dev/vda rw console=ttyS0 quiet\n";
+APPEND root=/dev/vda rw console=ttyS0 quiet panic=5\n";
 const SSHD: &str =
     "HostKey /etc/ssh/ssh_host_ed25519_key\nPasswordAuthentication no\nPermitRootLogin no\n";
 /// Size of its file system in MiB; only what is written takes room.

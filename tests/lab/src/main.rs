@@ -73,6 +73,18 @@ enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Boots a machine for use by hand, with wiab, a configuration and a release in it, and leaves it running.
+    Up {
+        /// The binary to try.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+    },
+    /// Logs in to the machine that `up` left, from outside; or runs a command there.
+    Ssh {
+        /// The command and its arguments.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Removes every machine, also one left by a lab that was killed.
     Clean,
     /// Proves that the lab itself works, with one VM.
@@ -145,6 +157,11 @@ fn run(args: Args) -> Result<ExitCode> {
             return Ok(exit_code(
                 machine.cmd(command).limit_s(COMMAND_LIMIT_S).stream()?,
             ));
+        }
+        Action::Up { wiab } => whole::stay(&cache, &wiab)?,
+        Action::Ssh { command } => {
+            let machine = Machine::running(&cache)?;
+            return Err(machine.login().args(command).become_it());
         }
         Action::Clean => {
             let cleaned = machine::clean(&cache, true)?;

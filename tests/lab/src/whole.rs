@@ -35,7 +35,6 @@ const KILLS: [&str; 9] = [
 ];
 /// Things of other people that are on the machine before wiab comes, and must be there after it has gone.
 const FOREIGN: &str = "set -e
-install -d -o demo -g demo /home/demo/wiab
 systemctl enable --quiet --now dnsmasq
 printf '10.1.2.3 assethost-of-somebody else\\n' >> /etc/hosts
 nft add table inet foreign
@@ -51,16 +50,7 @@ echo keep > /var/lib/libvirt/images/foreign.raw
 pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -> Result<()> {
     let watch = Watch::start();
     let before = Outer::look()?;
-    let binds = [(wiab, WIAB), (&artifact::ensure(cache)?, ARTIFACT)];
-    let mut shared = Vec::new();
-    for (from, to) in binds {
-        shared.push(Bind {
-            from: fs_err::canonicalize(from)?,
-            to: to.into(),
-            writable: false,
-        });
-    }
-    let machine = Machine::up(cache, &shared, keep)?;
+    let machine = boot(cache, wiab, keep)?;
     let bench = Bench {
         machine: &machine,
         limit_s: LIMIT_S,
@@ -80,6 +70,48 @@ pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -
     Ok(())
 }
 
+/// Boots a machine that sees the binary and the artifact.
+fn boot(cache: &Cache, wiab: &Path, stays: bool) -> Result<Machine> {
+    let artifact = artifact::ensure(cache)?;
+    let mut shared = Vec::new();
+    for (from, to) in [(wiab, WIAB), (artifact.as_path(), ARTIFACT)] {
+        shared.push(Bind {
+            from: fs_err::canonicalize(from)?,
+            to: to.into(),
+            writable: false,
+        });
+    }
+    Machine::up(cache, &shared, stays)
+}
+
+/// Gives the machine what its user would have made: a way in, and a directory with a configuration.
+fn furnish(bench: &Bench<'_>) -> Result<()> {
+    bench.machine.let_in()?;
+    // Whoever calls sudo for the first time gets a marker file.
+    bench
+        .demo(&format!("mkdir -p {DIR} && sudo -n true"))
+        .run()?;
+    let config = format!("cat > {DIR}/wiab.toml");
+    bench.machine.sh(&config).stdin(CONFIG).run()
+}
+
+/// Boots a machine for use by hand and leaves it.
+pub(crate) fn stay(cache: &Cache, wiab: &Path) -> Result<()> {
+    let machine = boot(cache, wiab, true)?;
+    let bench = Bench {
+        machine: &machine,
+        limit_s: LIMIT_S,
+    };
+    furnish(&bench)?;
+    say("the machine is up; log in: tests/lab/ssh");
+    say(&format!(
+        "there: cd {DIR}; {WIAB} plan; {WIAB} apply; {WIAB} rollback --all --wipe-data"
+    ));
+    say(&format!("as root: {}", machine.how_to_enter()));
+    say("remove it: tests/lab/down");
+    Ok(())
+}
+
 struct Whole<'a> {
     bench: Bench<'a>,
     /// Limits the plan.
@@ -90,10 +122,7 @@ impl Whole<'_> {
     fn run(&self) -> Result<()> {
         let bench = &self.bench;
         bench.machine.sh(FOREIGN).run()?;
-        // Whoever calls sudo for the first time gets a marker file.
-        bench.demo("sudo -n true").run()?;
-        let config = format!("cat > {DIR}/wiab.toml");
-        bench.machine.sh(&config).stdin(CONFIG).run()?;
+        furnish(bench)?;
         let before = bench.snapshot()?;
         let until = &self.until;
         bench.expect(&format!("plan --exit-code{until}"), 2)?;

@@ -4,6 +4,7 @@
 
 mod cassandra;
 mod etcd;
+mod forward;
 mod http;
 mod images;
 mod minio;

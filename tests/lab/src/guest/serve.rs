@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::http::{self, Reply};
-use crate::{Answer, cassandra, etcd, minio, postgres, rabbit, systemctl, text, time};
+use crate::{Answer, cassandra, etcd, forward, minio, postgres, rabbit, systemctl, text, time};
 
 /// Configuration of Elasticsearch; its line `discovery.seed_hosts: [a, b]` names the nodes.
 const ELASTIC: &str = "/etc/elasticsearch/elasticsearch.yml";
@@ -76,6 +76,11 @@ pub(crate) fn forever(service: &str) -> Answer {
         && let Err(error) = listen(postgres::PORT, postgres::reply)
     {
         return Answer::fail(1, format!("port {}: {error}\n", postgres::PORT));
+    }
+    if service == "kubelet"
+        && let Err(error) = forward::begin()
+    {
+        return Answer::fail(1, format!("kubelet: {error}\n"));
     }
     if let Err(error) = systemctl::ready() {
         return Answer::fail(1, format!("{service}: {error}\n"));
