@@ -13,6 +13,7 @@ mod exit;
 mod leased;
 mod machine;
 mod problem;
+mod remote;
 mod run_display;
 mod saved;
 mod screen;

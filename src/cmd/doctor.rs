@@ -10,7 +10,7 @@ use crate::exit::Code;
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::screen::doctor::Findings;
-use crate::{drive, setup};
+use crate::setup;
 
 /// Looks, and tells everything that it found.
 pub(crate) fn run(app: &App) -> Result<Code, Problem> {
@@ -25,7 +25,7 @@ pub(crate) fn run(app: &App) -> Result<Code, Problem> {
             .hint("plan = \"wiab-staging\" in wiab.toml has")
     })?;
     let machine = Machine::open(app, &config, &dirs)?;
-    let survey = drive::runtime()?.block_on(machine.surveyor(None).survey(&plan));
+    let survey = machine.look(&plan)?;
     let findings = Findings::of(&plan, &survey);
     app.printer.json(&findings.json());
     app.printer.lines(&findings.lines(app.printer.out_style()));
