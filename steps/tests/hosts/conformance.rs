@@ -363,6 +363,7 @@ pub(super) async fn what_a_stopped_job_said_is_evidence(world: &dyn World) {
         progress: Progress { step, sink: None },
         clock: Arc::new(SystemClock::new()),
         evidence: Transcript::default(),
+        book: wiab_engine::book::Book::default(),
     };
     let ready = dir.join("ready");
     let cmd = sh(&format!(

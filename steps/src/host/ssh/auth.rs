@@ -18,7 +18,7 @@ use super::error::SshError;
 use super::known_hosts::fingerprint;
 use super::options::{Endpoint, Operator, SshOptions};
 
-/// Most keys that are offered: sshd ends the connection after six failures (MaxAuthTries).
+/// Most keys that are offered: sshd ends the connection after six failures (`MaxAuthTries`).
 const TRIES_MAX: usize = 6;
 
 /// Keys that were unlocked, so that a new connection needs no second question.
@@ -90,7 +90,7 @@ pub(super) async fn log_in(
 
 impl Login<'_> {
     /// Notes an answer; whether it lets in.
-    fn heard(&mut self, what: String, answer: &AuthResult) -> bool {
+    fn heard(&mut self, what: &str, answer: &AuthResult) -> bool {
         match answer {
             AuthResult::Success => true,
             AuthResult::Failure {
@@ -128,7 +128,7 @@ impl Login<'_> {
             .authenticate_publickey(self.end.user.clone(), key)
             .await;
         let answer = answer.map_err(|error| self.broke_off(&error))?;
-        Ok(self.heard(what, &answer))
+        Ok(self.heard(&what, &answer))
     }
 
     async fn with_agent(&mut self, handle: &mut Handle<Gate>) -> Result<bool, SshError> {
@@ -169,7 +169,7 @@ impl Login<'_> {
                 .await;
             match answer {
                 Ok(answer) => {
-                    if self.heard(what, &answer) {
+                    if self.heard(&what, &answer) {
                         return Ok(true);
                     }
                 }

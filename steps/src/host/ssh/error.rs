@@ -1,6 +1,42 @@
 //! Why the machine does not let wiab in, each with its remedy.
 
+use std::fmt;
+
 use super::super::HostError;
+
+/// A host key that is not the one that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedKey {
+    /// Whom it is about: `user@address:port`.
+    pub at: String,
+    /// The file of known keys.
+    pub file: String,
+    /// Line in it, from 1.
+    pub line: usize,
+    /// Fingerprint of the known key.
+    pub known: String,
+    /// Fingerprint of the offered one.
+    pub offered: String,
+    /// How the machine is written in the file.
+    pub name: String,
+}
+
+impl fmt::Display for ChangedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            at,
+            file,
+            line,
+            known,
+            offered,
+            ..
+        } = self;
+        write!(
+            f,
+            "the host key of {at} is not the one in {file}, line {line}: known is {known}, offered was {offered}"
+        )
+    }
+}
 
 /// What keeps wiab out. Every one names its cause; [`SshError::remedy`] says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,23 +74,8 @@ pub enum SshError {
         why: String,
     },
     /// The host key is not the one that is known.
-    #[error(
-        "the host key of {at} is not the one in {file}, line {line}: known is {known}, offered was {offered}"
-    )]
-    HostKeyChanged {
-        /// Whom it is about.
-        at: String,
-        /// The file of known keys.
-        file: String,
-        /// Line in it, from 1.
-        line: usize,
-        /// Fingerprint of the known key.
-        known: String,
-        /// Fingerprint of the offered one.
-        offered: String,
-        /// How the machine is written in the file.
-        name: String,
-    },
+    #[error("{0}")]
+    HostKeyChanged(Box<ChangedKey>),
     /// The host key is marked `@revoked`.
     #[error("the host key {offered} of {at} is revoked in {file}, line {line}")]
     HostKeyRevoked {
@@ -142,7 +163,7 @@ impl SshError {
             Self::Refused { .. } => "ssh.refused",
             Self::TimedOut { .. } => "ssh.timed-out",
             Self::Protocol { .. } => "ssh.protocol",
-            Self::HostKeyChanged { .. } => "ssh.host-key-changed",
+            Self::HostKeyChanged(_) => "ssh.host-key-changed",
             Self::HostKeyRevoked { .. } => "ssh.host-key-revoked",
             Self::HostKeyUnknown { .. } => "ssh.host-key-unknown",
             Self::KnownHosts { .. } => "ssh.known-hosts",
@@ -160,7 +181,7 @@ impl SshError {
             | Self::Refused { .. }
             | Self::TimedOut { .. }
             | Self::Protocol { .. } => true,
-            Self::HostKeyChanged { .. }
+            Self::HostKeyChanged(_)
             | Self::HostKeyRevoked { .. }
             | Self::HostKeyUnknown { .. }
             | Self::KnownHosts { .. }
@@ -187,8 +208,9 @@ impl SshError {
             Self::Protocol { .. } => {
                 "look at sshd's log on the machine: journalctl -u ssh; it must offer an ed25519 or ecdsa host key".to_owned()
             }
-            Self::HostKeyChanged { file, name, .. } => format!(
-                "if the machine was set up anew, compare the offered fingerprint on its console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: ssh-keygen -f '{file}' -R '{name}'; if not, somebody is in between"
+            Self::HostKeyChanged(key) => format!(
+                "if the machine was set up anew, compare the offered fingerprint on its console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: ssh-keygen -f '{}' -R '{}'; if not, somebody is in between",
+                key.file, key.name
             ),
             Self::HostKeyRevoked { .. } => {
                 "do not connect: that key is in foreign hands; give the machine a new host key".to_owned()
@@ -236,14 +258,14 @@ mod tests {
 
     #[test]
     fn a_changed_key_names_everything() {
-        let error = SshError::HostKeyChanged {
+        let error = SshError::HostKeyChanged(Box::new(ChangedKey {
             at: "op@box:22".to_owned(),
             file: "/home/op/.ssh/known_hosts".to_owned(),
             line: 7,
             known: "SHA256:old".to_owned(),
             offered: "SHA256:new".to_owned(),
             name: "box".to_owned(),
-        };
+        }));
         let text = error.to_string();
         for part in ["SHA256:old", "SHA256:new", "known_hosts, line 7"] {
             assert!(text.contains(part), "{text}");

@@ -34,8 +34,11 @@ fn put(frame: &mut Vec<u8>, length: usize) -> Option<()> {
     Some(())
 }
 
+/// What was taken, and what is left.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// Takes a length and that many bytes from the front; `None` if they are not there yet.
-fn chunk(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Garbled> {
+fn chunk(bytes: &[u8]) -> Result<Option<Split<'_>>, Garbled> {
     let Some((head, rest)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
     };

@@ -301,13 +301,15 @@ async fn answer(
         } else if questions > asked {
             // Whether it ends well or badly does not matter any more.
             let _ = writes.close().await;
-            silent.said = "the password is wrong".to_owned();
+            "the password is wrong".clone_into(&mut silent.said);
             return Err(silent);
         }
         asked = questions;
     }
-    silent.said = silent.said.replace(PROMPT, "").trim().to_owned();
-    Err(silent)
+    Err(Silent {
+        said: silent.said.replace(PROMPT, "").trim().to_owned(),
+        ..silent
+    })
 }
 
 /// Waits for the helper's first words.

@@ -1,4 +1,4 @@
-//! Files of known host keys, as OpenSSH keeps them (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+//! Files of known host keys, as OpenSSH keeps them (sshd(8), `SSH_KNOWN_HOSTS` FILE FORMAT).
 
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 use sha1::Sha1;
 
-use super::error::SshError;
+use super::error::{ChangedKey, SshError};
 use super::options::Endpoint;
 
 /// Longest file that is read, in bytes.
@@ -133,14 +133,14 @@ impl Known {
             .find(|entry| entry.key.algorithm() == offered.algorithm());
         match alike.or_else(|| valid.next()) {
             None => Verdict::New,
-            Some(entry) => Verdict::Bad(SshError::HostKeyChanged {
+            Some(entry) => Verdict::Bad(SshError::HostKeyChanged(Box::new(ChangedKey {
                 at: end.to_string(),
                 file: entry.file.display().to_string(),
                 line: entry.line,
                 known: fingerprint(&entry.key),
                 offered: fingerprint(offered),
                 name: end.known_as(),
-            }),
+            }))),
         }
     }
 }
@@ -310,17 +310,15 @@ mod tests {
         );
         let found = known(&text, "box");
         assert!(matches!(found.judge(&key(A), &end("box")), Verdict::Known));
-        let Verdict::Bad(SshError::HostKeyChanged {
-            line,
-            known: was,
-            offered,
-            ..
-        }) = found.judge(&key(B), &end("box"))
+        let Verdict::Bad(SshError::HostKeyChanged(changed)) = found.judge(&key(B), &end("box"))
         else {
             panic!("a changed key was taken");
         };
-        assert_eq!(line, 4);
-        assert_eq!((was, offered), (fingerprint(&key(A)), fingerprint(&key(B))));
+        let prints = (fingerprint(&key(A)), fingerprint(&key(B)));
+        assert_eq!(
+            (changed.line, (changed.known, changed.offered)),
+            (4, prints)
+        );
         assert!(matches!(
             known(&text, "new").judge(&key(A), &end("new")),
             Verdict::New

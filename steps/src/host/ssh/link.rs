@@ -125,10 +125,8 @@ impl Links {
     pub(super) async fn link(&self) -> Result<Arc<Link>, SshError> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
-        if let Some(link) = &state.link {
-            if link.lives() {
-                return Ok(Arc::clone(link));
-            }
+        if let Some(link) = state.link.as_ref().filter(|link| link.lives()) {
+            return Ok(Arc::clone(link));
         }
         if let Some((at, error)) = &state.failed
             && *at >= asked

@@ -22,7 +22,7 @@ use wiab_engine::ports::{BoxFuture, Cancel};
 
 pub use secrecy::SecretString;
 
-pub use self::error::SshError;
+pub use self::error::{ChangedKey, SshError};
 pub use self::link::Counts;
 pub use self::options::{BadEndpoint, Endpoint, Operator, PORT, Parts, SshOptions, SudoPassword};
 
