@@ -22,20 +22,20 @@ pub(super) trait World {
     fn give(&self) {}
 }
 
-fn job(label: &str) -> JobId {
+pub(super) fn job(label: &str) -> JobId {
     JobId::new(RunId([1; 16]), &StepId::new("a.b").unwrap(), 1, label)
 }
 
-fn sh(script: &str) -> Cmd {
+pub(super) fn sh(script: &str) -> Cmd {
     Cmd::new(["sh", "-c", script])
 }
 
-async fn run(host: &dyn Host, cmd: &Cmd) -> Result<wiab_steps::host::Output, HostError> {
+pub(super) async fn run(host: &dyn Host, cmd: &Cmd) -> Result<wiab_steps::host::Output, HostError> {
     host.run(cmd, &Cancel::default(), &|_| {}).await
 }
 
 /// Polls a condition that must become true; the bound only ends a broken test.
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(5));
     for _ in 0..4_000 {
         if condition() {
@@ -47,7 +47,6 @@ async fn until(condition: impl Fn() -> bool) {
 }
 
 pub(super) async fn commands(world: &dyn World) {
-    let dir = world.dir();
     let host = world.host();
     let host = host.as_ref();
     assert_eq!(run(host, &Cmd::new(["true"])).await.unwrap().code, 0);
@@ -76,6 +75,42 @@ pub(super) async fn commands(world: &dyn World) {
     // Input that nobody reads is no failure.
     let big = Cmd::new(["true"]).stdin(vec![b'x'; 1 << 20]);
     assert!(run(host, &big).await.unwrap().ok());
+}
+
+pub(super) async fn arguments_arrive_as_they_are(world: &dyn World) {
+    let host = world.host();
+    let words = [
+        "", " ", "a b", "'", "\"", "$(id)", "`id`", "-n", "*", "a\nb", "\\", "ü", "!x", "~", ";",
+    ];
+    let cmd = Cmd::new(["printf", "%s|"].into_iter().chain(words)).env("ODD", "$x 'y'\n");
+    let output = run(host.as_ref(), &cmd).await.unwrap();
+    assert_eq!(output.text(), words.map(|word| format!("{word}|")).concat());
+    let cmd = sh("printf %s \"$ODD\"").env("ODD", "$x 'y'\n");
+    assert_eq!(run(host.as_ref(), &cmd).await.unwrap().text(), "$x 'y'\n");
+    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let cmd = Cmd::new(["cat"]).stdin(bytes.clone());
+    assert!(run(host.as_ref(), &cmd).await.unwrap().stdout == bytes);
+}
+
+pub(super) async fn output_is_bounded(world: &dyn World) {
+    let host = world.host();
+    let cmd =
+        sh("echo first; head -c 9000000 /dev/zero | tr '\\0' x; echo; echo last; echo quiet >&2");
+    let lines = Mutex::new(Vec::new());
+    let sink = |line: &str| lines.lock().unwrap().push(line.to_owned());
+    let output = host.run(&cmd, &Cancel::default(), &sink).await.unwrap();
+    let text = output.text();
+    assert!(text.len() < wiab_steps::host::OUTPUT_BYTES_MAX + 100);
+    assert!(text.starts_with("first\nxxx") && text.ends_with("xxx\nlast\n"));
+    let left_out = 9_000_000 + 12 - wiab_steps::host::OUTPUT_BYTES_MAX;
+    assert!(text.contains(&format!("… {left_out} bytes left out …")));
+    assert_eq!(output.error_text(), "quiet");
+    let lines = lines.into_inner().unwrap();
+    assert!(
+        ["first", "last", "quiet"]
+            .iter()
+            .all(|want| lines.iter().any(|line| line == want))
+    );
 }
 
 pub(super) async fn the_whole_process_group_is_killed(world: &dyn World) {
@@ -220,7 +255,6 @@ pub(super) async fn a_job_is_claimed_once(world: &dyn World) {
 }
 
 pub(super) async fn a_killed_job_has_ended(world: &dyn World) {
-    let dir = world.dir();
     let host = world.host();
     let host = host.as_ref();
     let slow = sh("sleep 600 & sleep 600");
@@ -282,7 +316,7 @@ async fn stubborn(world: &dyn World, host: &dyn Host, id: &JobId) -> (String, St
     (wrapper, command)
 }
 
-fn lives(pid: &str) -> bool {
+pub(super) fn lives(pid: &str) -> bool {
     Path::new("/proc").join(pid).join("cwd").exists()
 }
 
@@ -323,7 +357,6 @@ pub(super) async fn a_job_lives_as_long_as_anything_of_it(world: &dyn World) {
 }
 
 pub(super) async fn whoever_is_left_of_a_job_is_killed(world: &dyn World) {
-    let dir = world.dir();
     let host = world.host();
     let host = host.as_ref();
     for (label, orphaned, expected) in [

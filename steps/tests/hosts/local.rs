@@ -80,3 +80,13 @@ fn what_a_stopped_job_said_is_evidence() {
         &Local::new(),
     ));
 }
+
+#[test]
+fn arguments_arrive_as_they_are() {
+    block(conformance::arguments_arrive_as_they_are(&Local::new()));
+}
+
+#[test]
+fn output_is_bounded() {
+    block(conformance::output_is_bounded(&Local::new()));
+}

@@ -149,7 +149,10 @@ impl SshHost {
         fields.extend(cmd.argv.iter().map(String::as_bytes));
         for _ in 0..SENDS_MAX {
             match self.helper(cmd.root).await?.send(&fields).await {
-                Ok(pending) => return Ok(pending),
+                Ok(pending) => {
+                    self.links.requested();
+                    return Ok(pending);
+                }
                 Err(Unsent::Gone) => {}
                 Err(Unsent::TooLong) => {
                     return Err(HostError::Denied {

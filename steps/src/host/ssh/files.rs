@@ -17,6 +17,7 @@ impl SshHost {
         for _ in 0..SENDS_MAX {
             match self.helper(root).await?.send(fields).await {
                 Ok(mut pending) => {
+                    self.links.requested();
                     if let Some(answer) = pending.next().await {
                         return Ok(answer);
                     }

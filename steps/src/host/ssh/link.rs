@@ -17,6 +17,10 @@ use crate::host::local::pause;
 /// How long a helper may take to start, in milliseconds.
 const HELPER_MS: u64 = 30_000;
 
+/// How often a session that is refused is asked for again, and after how many milliseconds.
+const OPENS_MAX: u32 = 5;
+const OPEN_AGAIN_MS: u64 = 100;
+
 /// First and longest time between two attempts to connect again, in milliseconds.
 const AGAIN_MS: (u64, u64) = (250, 10_000);
 
@@ -59,6 +63,8 @@ impl Link {
 pub struct Counts {
     /// Connections made.
     pub connections: u64,
+    /// Requests sent to helpers: a command, a file, or a question about a job is one each.
+    pub requests: u64,
     /// Sessions opened in them; sshd allows ten at a time unless told otherwise (`MaxSessions`).
     pub sessions: u64,
 }
@@ -83,6 +89,7 @@ pub(super) struct Links {
     password: StdMutex<Option<SecretString>>,
     connections: AtomicU64,
     sessions: AtomicU64,
+    requests: AtomicU64,
 }
 
 impl Links {
@@ -95,6 +102,7 @@ impl Links {
             password: StdMutex::new(None),
             connections: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
         }
     }
 
@@ -102,11 +110,22 @@ impl Links {
         &self.options
     }
 
+    pub(super) async fn connected(&self) -> bool {
+        let state = self.state.lock().await;
+        state.link.as_ref().is_some_and(|link| link.lives())
+    }
+
     pub(super) fn counts(&self) -> Counts {
         Counts {
             connections: self.connections.load(Ordering::Relaxed),
             sessions: self.sessions.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts a request.
+    pub(super) fn requested(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     fn password(&self) -> std::sync::MutexGuard<'_, Option<SecretString>> {
@@ -259,14 +278,23 @@ impl Links {
     ) -> Result<Result<Helper, Silent>, SshError> {
         self.sessions.fetch_add(1, Ordering::Relaxed);
         let started = async {
-            match session.handle.channel_open_session().await {
-                Ok(channel) => Ok(Helper::start(channel, opening).await),
-                Err(russh::Error::ChannelOpenFailure(reason)) => Ok(Err(Silent {
-                    code: None,
-                    said: format!("the server opens no session ({reason:?})"),
-                })),
-                Err(error) => Err(broke_off(&self.options.target, &error)),
+            for again in 0.. {
+                match session.handle.channel_open_session().await {
+                    Ok(channel) => return Ok(Helper::start(channel, opening).await),
+                    // A session that has just ended may still count.
+                    Err(russh::Error::ChannelOpenFailure(_)) if again < OPENS_MAX => {
+                        pause(OPEN_AGAIN_MS).await;
+                    }
+                    Err(russh::Error::ChannelOpenFailure(reason)) => {
+                        return Ok(Err(Silent {
+                            code: None,
+                            said: format!("the server opens no session ({reason:?})"),
+                        }));
+                    }
+                    Err(error) => return Err(broke_off(&self.options.target, &error)),
+                }
             }
+            Ok(Err(Silent::default()))
         };
         tokio::select! {
             started = started => started,

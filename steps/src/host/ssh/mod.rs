@@ -62,6 +62,11 @@ impl SshHost {
         self.links.root(&link).await.map(drop)
     }
 
+    /// Whether there is a connection, as far as is known here.
+    pub async fn connected(&self) -> bool {
+        self.links.connected().await
+    }
+
     /// What was counted since the host was made.
     pub fn counts(&self) -> Counts {
         self.links.counts()

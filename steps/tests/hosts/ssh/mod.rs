@@ -1,6 +1,9 @@
 //! A machine over SSH: a real sshd on loopback.
 
+mod lost;
 mod sshd;
+mod sudo;
+mod way;
 
 use super::block;
 use super::conformance;
@@ -22,6 +25,8 @@ macro_rules! conforms {
 
 conforms!(
     commands,
+    arguments_arrive_as_they_are,
+    output_is_bounded,
     the_whole_process_group_is_killed,
     files,
     a_job_outlives_its_host,

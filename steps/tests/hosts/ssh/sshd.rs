@@ -60,7 +60,7 @@ impl Relay {
         self.hold.send_replace(hold);
     }
 
-    /// Cuts every connection, and lets none in until `closed` is taken back.
+    /// Cuts every connection.
     pub(super) fn cut(&self) {
         self.cut.send_modify(|count| *count += 1);
     }
@@ -190,6 +190,15 @@ impl Machine {
 
     pub(super) fn ssh(&self, options: SshOptions) -> SshHost {
         SshHost::new(options, self.operator.clone()).grace_ms(200)
+    }
+
+    /// Cuts the link and waits until the host knows it.
+    pub(super) async fn cut(&self, host: &SshHost) {
+        self.relay.cut();
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        while host.connected().await {
+            ticks.tick().await;
+        }
     }
 
     /// Puts a script on the path of whoever logs in.
