@@ -17,8 +17,8 @@ impl Local {
 }
 
 impl World for Local {
-    fn host(&self) -> Box<dyn Host> {
-        Box::new(LocalHost::new(self.jobs()).grace_ms(200))
+    fn host_with(&self, grace_ms: u64) -> Box<dyn Host> {
+        Box::new(LocalHost::new(self.jobs()).grace_ms(grace_ms))
     }
 
     fn dir(&self) -> &Path {

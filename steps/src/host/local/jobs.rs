@@ -1,5 +1,6 @@
 //! Detached jobs of this machine: how their directories (`host::job`) are made, watched and removed.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use super::super::job::{CLAIM_MS, claimed, wrapped};
 use super::super::{Cmd, HostError, JobId, JobState, LineSink, Output};
 use super::LocalHost;
 use super::clock::pause;
-use super::process::{Target, boot_id, look, session};
+use super::process::{Target, boot_id, look, program, session};
 
 /// How long the wrapper may take to note the end of a killed command: it syncs.
 const NOTE_MS: u64 = 10_000;
@@ -67,10 +68,14 @@ impl Claim {
         }
     }
 
-    /// Living processes of the session without the wrapper.
-    fn others(&self) -> Vec<i32> {
+    /// Living processes of the session that belong to the command: not the wrapper, nor what it notes the exit code with.
+    fn command(&self, dir: &Path) -> Vec<i32> {
         let mut pids = session(self.pid);
-        pids.retain(|pid| *pid != self.pid);
+        // Asked after the look: before the note is begun, the wrapper has no other child than the command. The note is
+        // renamed, so the second question comes after the first.
+        let noting = dir.join(format!("exit.{}", self.pid)).exists() || dir.join("exit").exists();
+        let notes = |pid: i32| look(pid).is_none_or(|seen| seen.parent == self.pid);
+        pids.retain(|pid| *pid != self.pid && !(noting && notes(*pid)));
         pids
     }
 }
@@ -163,15 +168,32 @@ impl LocalHost {
     }
 
     /// Ends everything in the job's session, whoever is left of it: TERM, some time, KILL. The wrapper is the last.
+    ///
+    /// The session is looked at again and again: the wrapper may start the command, and the command another one, between a
+    /// look and the signal.
     async fn kill_job(&self, dir: &Path) {
         let Some(claim) = claim_of(dir).filter(Claim::lives) else {
             return;
         };
-        self.send(&Target::Each(session(claim.pid)), Signal::TERM)
-            .await;
-        gone(self.grace_ms, || claim.others().is_empty()).await;
-        self.send(&Target::Each(claim.others()), Signal::KILL).await;
-        gone(NOTE_MS, || session(claim.pid).is_empty()).await;
+        let mut told = BTreeSet::new();
+        let mut waited_ms = 0;
+        while waited_ms < self.grace_ms {
+            if session(claim.pid).is_empty() {
+                return;
+            }
+            let mut fresh = claim.command(dir);
+            fresh.retain(|pid| told.insert(program(*pid)));
+            self.send(&Target::Each(fresh), Signal::TERM).await;
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
+        waited_ms = 0;
+        while waited_ms < NOTE_MS && !session(claim.pid).is_empty() {
+            let left = claim.command(dir);
+            self.send(&Target::Each(left), Signal::KILL).await;
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
         self.send(&Target::Each(session(claim.pid)), Signal::KILL)
             .await;
         // Killed processes leave `/proc` a moment later.

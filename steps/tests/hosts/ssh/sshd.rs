@@ -208,8 +208,8 @@ impl Machine {
 }
 
 impl World for Machine {
-    fn host(&self) -> Box<dyn Host> {
-        Box::new(self.ssh(self.options()))
+    fn host_with(&self, grace_ms: u64) -> Box<dyn Host> {
+        Box::new(self.ssh(self.options()).grace_ms(grace_ms))
     }
 
     fn dir(&self) -> &Path {
