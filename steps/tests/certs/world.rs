@@ -14,6 +14,7 @@ use wiab_steps::kinds::certs::cert_saved::CertSaved;
 use wiab_steps::kinds::certs::hairpin_needed::HairpinNeeded;
 use wiab_steps::kinds::certs::hairpin_rpfilter::HairpinRpfilter;
 use wiab_steps::kinds::certs::https_answers::HttpsAnswers;
+use wiab_steps::kinds::certs::looks::Ground;
 use wiab_steps::kinds::certs::turn_listens::TurnListens;
 use wiab_steps::kinds::login::Login;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
@@ -66,6 +67,11 @@ pub(crate) fn login() -> Login {
     }
 }
 
+/// Only the first has a machine in this world.
+fn nodes() -> Vec<KubeNode> {
+    vec![node()]
+}
+
 fn node() -> KubeNode {
     KubeNode {
         name: "kubenode1".to_owned(),
@@ -91,12 +97,24 @@ pub(crate) fn probe(host_ip: &str) -> HairpinNeeded {
     }
 }
 
+/// What is looked at in case of trouble.
+pub(crate) fn looked_at() -> Ground {
+    Ground {
+        domain: DOMAIN.to_owned(),
+        nodes: nodes(),
+        login: login(),
+        rule: rule(None),
+        resolvers: vec!["1.1.1.1".to_owned(), "9.9.9.9".to_owned()],
+    }
+}
+
 pub(crate) fn ready(certificate: &str) -> CertReady {
     CertReady {
         toolbox: toolbox(),
         certificate: certificate.to_owned(),
         host_ip: HOST_IP.to_owned(),
         way: None,
+        ground: Some(looked_at()),
         deadline_ms: 20 * 60_000,
     }
 }

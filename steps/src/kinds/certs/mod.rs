@@ -8,7 +8,10 @@ pub mod hairpin_needed;
 pub mod hairpin_rpfilter;
 pub mod https_answers;
 mod kept;
+pub mod looks;
 pub mod turn_listens;
+mod verdict;
+mod watch;
 
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::Failure;

@@ -2,11 +2,14 @@
 //! it. Time passes for them whenever somebody looks.
 
 mod issue;
+mod log;
 mod objects;
 mod outside;
 mod preset;
 mod serve;
+mod solver;
 
+pub(crate) use log::log;
 pub(crate) use objects::canonical;
 pub(crate) use outside::{Issued, Outside};
 pub(crate) use serve::served;

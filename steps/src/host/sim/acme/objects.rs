@@ -10,7 +10,7 @@ use super::super::entity::KubeObject;
 use super::super::kube::release::Release;
 use super::super::kube::{self, objects::OWNER, text};
 use super::super::state::{Draft, Machine};
-use super::{ACCOUNT, Check, ISSUER, MANAGER, outside};
+use super::{ACCOUNT, Check, ISSUER, MANAGER, outside, solver};
 use crate::certs::utc;
 
 /// How long a certificate is valid, in milliseconds.
@@ -303,6 +303,11 @@ pub(super) fn put_chain(
     };
     kube::set(&mut order, &["status"], status);
     kube::put(draft, order);
+    if end.is_some() {
+        solver::drop_all(draft, name);
+    } else {
+        solver::put(draft, &order_name, checks);
+    }
     for check in checks {
         let challenge_name = format!("{order_name}-{}", spread(&check.name, 4_000_000_000));
         let mut challenge = owned("Challenge", &challenge_name, ("Order", &order_name), &made);
@@ -319,6 +324,7 @@ pub(super) fn put_chain(
 
 /// Removes request, order and challenges of a certificate.
 pub(super) fn drop_chain(draft: &mut Draft<'_>, name: &str) {
+    solver::drop_all(draft, name);
     for kind in ["CertificateRequest", "Order", "Challenge"] {
         for key in draft.names::<KubeObject>(&format!("{kind}/default/{name}-1")) {
             draft.del::<KubeObject>(&key);
@@ -328,6 +334,7 @@ pub(super) fn drop_chain(draft: &mut Draft<'_>, name: &str) {
 
 /// The request is granted, the order valid, the challenges are gone.
 pub(super) fn finish_chain(draft: &mut Draft<'_>, name: &str) {
+    solver::drop_all(draft, name);
     for key in draft.names::<KubeObject>(&format!("Challenge/default/{name}-1")) {
         draft.del::<KubeObject>(&key);
     }
@@ -416,6 +423,7 @@ pub(crate) fn canonical(machine: &Machine, json: &Value) -> Option<Value> {
     );
     match kind.as_str() {
         "CertificateRequest" | "Order" | "Challenge" => return None,
+        "Pod" | "Service" | "Ingress" if solver::is_one(&json) => return None,
         "Certificate" | "ClusterIssuer" => {
             json.as_object_mut()?.remove("status");
             kube::set(&mut json, &["metadata", "uid"], Value::Null);
