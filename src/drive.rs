@@ -12,7 +12,7 @@ use wiab_engine::plan::Plan;
 use wiab_engine::ports::{ProgressSink, Scrub, Tick};
 use wiab_engine::record::JournalLog;
 use wiab_engine::runner::{RunError, Runner, World};
-use wiab_engine::state::RunState;
+use wiab_engine::state::{Owed, RunState};
 use wiab_journal::Journal;
 use wiab_journal::live::Server;
 
@@ -189,6 +189,11 @@ pub(crate) fn usual(plan: &Plan, runs: &Installation) -> BTreeMap<StepId, u64> {
             (step.id.clone(), learned.unwrap_or(step.usual_ms))
         })
         .collect()
+}
+
+/// What is owed on this installation, over all runs.
+pub(crate) fn owed(runs: &Installation) -> Vec<Owed> {
+    runs.owed().map(|open| open.owed.clone()).collect()
 }
 
 async fn beat(display: Arc<Display>) {

@@ -3,7 +3,14 @@
 //! One struct per kind; the kind's number stands in the journal frame. Bodies are bincode and therefore
 //! positional: fields are never reordered or removed, and a changed layout gets a new kind number.
 
+mod account;
+
 use serde::{Deserialize, Serialize};
+
+pub use account::{
+    CureEnded, CureOutcome, CureTried, Diagnosed, EvidenceTaken, ObligationOpened,
+    ObligationSettled, Suspect,
+};
 
 use crate::id::{RunId, StepId};
 use crate::outcome::{Before, Failure, How, Outcome, Probe, Receipt};
@@ -338,6 +345,7 @@ events! {
     16 RunOpened, 17 RunResumed, 18 PlanRevised, 19 StepStarted, 20 StepCaptured, 21 StepSucceeded,
     22 StepFailed, 23 RetryPlanned, 24 StepReconciled, 25 UnwindBegan, 26 UndoStarted, 27 UndoSucceeded,
     28 UndoFailed, 29 UndoSkipped, 30 Parked, 31 OperatorDecided, 32 Interrupted, 33 RunEnded,
+    34 EvidenceTaken, 35 Diagnosed, 36 CureTried, 37 CureEnded, 38 ObligationOpened, 39 ObligationSettled,
 }
 
 /// An event as the journal holds it.

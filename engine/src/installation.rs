@@ -6,7 +6,7 @@ use crate::event::{Event, Recorded};
 use crate::id::{RunId, StepId};
 use crate::outcome::{How, UndoClass};
 use crate::plan::StepSpec;
-use crate::state::{Illegal, RunState, StepRecord, StepState};
+use crate::state::{Illegal, Owed, RunState, StepRecord, StepState};
 
 /// Most durations kept per step.
 const DURATIONS_MAX: usize = 5;
@@ -35,6 +35,18 @@ pub struct Run {
 pub struct Installation {
     runs: Vec<Run>,
     durations_ms: BTreeMap<StepId, Vec<u64>>,
+    owed: BTreeMap<String, OpenObligation>,
+}
+
+/// What is owed, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenObligation {
+    /// The run that opened it.
+    pub run: RunId,
+    /// When it was opened first, Unix milliseconds.
+    pub since_ms: u64,
+    /// What it is.
+    pub owed: Owed,
 }
 
 /// A journal that cannot be folded.
@@ -59,6 +71,7 @@ impl Installation {
             source,
         };
         self.note_duration(&recorded.event);
+        self.note_obligation(recorded);
         // Events of a run come in long stretches, and the newest run is the likeliest.
         if let Some(run) = self
             .runs
@@ -103,6 +116,30 @@ impl Installation {
                 list.remove(0);
             }
         }
+    }
+
+    fn note_obligation(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::ObligationOpened(opened) => {
+                let entry = self
+                    .owed
+                    .entry(opened.id.clone())
+                    .or_insert_with(|| OpenObligation {
+                        run: recorded.run,
+                        since_ms: recorded.time_ms,
+                        owed: opened.into(),
+                    });
+                entry.run = recorded.run;
+                entry.owed = opened.into();
+            }
+            Event::ObligationSettled(settled) => drop(self.owed.remove(&settled.id)),
+            _ => {}
+        }
+    }
+
+    /// What is owed on this host over all runs, by id: opened in one run, it may be settled in another.
+    pub fn owed(&self) -> impl Iterator<Item = &OpenObligation> {
+        self.owed.values()
     }
 
     /// All runs, oldest first.
@@ -222,6 +259,7 @@ fn fate(spec: &StepSpec, record: &StepRecord) -> Fate {
         UndoClass::Reversible => Fate::Undo,
         UndoClass::Destructive { .. } => Fate::UndoLosesData,
         UndoClass::Irreversible { .. } => Fate::CannotUndo,
+        UndoClass::NothingToUndo if record.owes > 0 => Fate::Undo,
         UndoClass::NothingToUndo => Fate::Nothing,
     }
 }

@@ -3,6 +3,7 @@
 //! The pure core folds events into a state ([`state`]) and decides what comes next ([`decide`]); the runner
 //! ([`runner`]) interprets the decisions. The core knows no clock, file system, randomness or tokio.
 
+pub mod book;
 pub mod codec;
 pub mod decide;
 pub mod event;

@@ -13,6 +13,10 @@ pub(crate) enum Mutant {
     NoProbeOnResume,
     /// A step that was found as wanted is taken back.
     AdoptedStepUndone,
+    /// A step is told that an obligation is durable before it is.
+    OwesBeforeDurable,
+    /// After a crash a step that is as wanted is settled although it still owes something.
+    ForgetsObligations,
 }
 
 #[cfg(not(test))]

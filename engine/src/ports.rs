@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::book::Book;
 use crate::event::{Event, Evidence};
 use crate::id::{RunId, StepId};
 use crate::outcome::{Before, Failure, Probe, Receipt};
@@ -71,6 +72,8 @@ pub struct StepCx {
     pub clock: Arc<dyn Clock>,
     /// Commands and their output, collected for the journal.
     pub evidence: Transcript,
+    /// Where the step gives account: evidence, diagnoses, cures, obligations. See the methods of `StepCx`.
+    pub book: Book,
 }
 
 /// Time. Real for real hosts; virtual on the simulated one.

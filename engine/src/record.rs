@@ -161,6 +161,7 @@ impl Render for EventRender {
             Ok(Event::StepFailed(event)) => event.evidence,
             Ok(Event::UndoSucceeded(event)) => event.evidence,
             Ok(Event::UndoFailed(event)) => event.evidence,
+            Ok(Event::EvidenceTaken(event)) => Some(event.body),
             Ok(_) | Err(_) => None,
         };
         evidence.map(|evidence| evidence.hash).into_iter().collect()

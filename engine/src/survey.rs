@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use crate::book::Book;
 use crate::graph;
 use crate::id::{RunId, StepId};
 use crate::inputs;
@@ -175,6 +176,7 @@ impl Surveyor {
             },
             clock: Arc::clone(&self.clock),
             evidence: Transcript::default(),
+            book: Book::default(),
         };
         let scrub = Arc::clone(&self.scrub);
         Ok(async move {

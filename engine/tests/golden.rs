@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use wiab_engine::codec;
 use wiab_engine::event::{
-    Cause, Event, Evidence, Interrupted, Limits, OnEdited, OnFailure, OperatorDecided, Parked,
-    PlanRevised, RetryPlanned, RunEnded, RunOpened, RunResumed, StepCaptured, StepFailed,
-    StepReconciled, StepStarted, StepSucceeded, UndoFailed, UndoSkipped, UndoStarted,
+    Cause, CureEnded, CureOutcome, CureTried, Diagnosed, Event, Evidence, EvidenceTaken,
+    Interrupted, Limits, ObligationOpened, ObligationSettled, OnEdited, OnFailure, OperatorDecided,
+    Parked, PlanRevised, RetryPlanned, RunEnded, RunOpened, RunResumed, StepCaptured, StepFailed,
+    StepReconciled, StepStarted, StepSucceeded, Suspect, UndoFailed, UndoSkipped, UndoStarted,
     UndoSucceeded, UnwindBegan, Verdict,
 };
 use wiab_engine::id::{Lane, StepId};
@@ -49,6 +50,7 @@ fn samples() -> Vec<Event> {
     let mut samples = of_the_run();
     samples.extend(of_steps());
     samples.extend(of_rollback());
+    samples.extend(of_accounts());
     samples.sort_by_key(Event::kind);
     samples
 }
@@ -197,6 +199,71 @@ fn of_rollback() -> Vec<Event> {
             why: "holds data".to_owned(),
         }
         .into(),
+    ]
+}
+
+fn of_accounts() -> Vec<Event> {
+    let step = StepId::new("cert.wait").unwrap();
+    let body = Evidence {
+        hash: [9; 32],
+        bytes: 4_096,
+    };
+    let taken = EvidenceTaken {
+        step: step.clone(),
+        attempt: 1,
+        topic: "challenge".to_owned(),
+        summary: "pending".to_owned(),
+        body,
+    };
+    let suspect = Suspect {
+        cause: "hairpin".to_owned(),
+        meaning: "packets do not come back".to_owned(),
+        facts_for: vec!["time-out".to_owned()],
+        facts_against: vec!["none".to_owned(), "at all".to_owned()],
+        step: Some("hairpin.add".to_owned()),
+        cure: "add the rule".to_owned(),
+    };
+    let diagnosed = Diagnosed {
+        step: step.clone(),
+        attempt: 1,
+        ranking: vec![suspect],
+        unknown: vec!["a strange line".to_owned()],
+        chosen: Some("hairpin".to_owned()),
+    };
+    let tried = CureTried {
+        step: step.clone(),
+        attempt: 1,
+        cause: "hairpin".to_owned(),
+        what: "insert the rule".to_owned(),
+        by: Some("hairpin.add".to_owned()),
+    };
+    let ended = CureEnded {
+        step: step.clone(),
+        attempt: 1,
+        cause: "hairpin".to_owned(),
+        outcome: CureOutcome::WithoutEffect,
+        seen: "still no answer".to_owned(),
+    };
+    let opened = ObligationOpened {
+        step: step.clone(),
+        attempt: 1,
+        id: "nat.hairpin".to_owned(),
+        what: "a temporary rule".to_owned(),
+        settle: "delete it".to_owned(),
+    };
+    let settled = ObligationSettled {
+        step,
+        attempt: 2,
+        id: "nat.hairpin".to_owned(),
+        how: "deleted".to_owned(),
+    };
+    vec![
+        taken.into(),
+        diagnosed.into(),
+        tried.into(),
+        ended.into(),
+        opened.into(),
+        settled.into(),
     ]
 }
 

@@ -100,7 +100,7 @@ impl Steps for Notes {
 }
 
 #[derive(Debug)]
-struct Still;
+pub(crate) struct Still;
 
 impl Clock for Still {
     fn wall_ms(&self) -> u64 {
@@ -120,7 +120,7 @@ impl Clock for Still {
     }
 }
 
-fn chain(names: &[&str]) -> Plan {
+pub(crate) fn chain(names: &[&str]) -> Plan {
     let mut steps: Vec<StepSpec> = Vec::new();
     for name in names {
         steps.push(StepSpec {
@@ -148,7 +148,7 @@ fn chain(names: &[&str]) -> Plan {
     }
 }
 
-fn open(dir: &Path) -> Journal {
+pub(crate) fn open(dir: &Path) -> Journal {
     Journal::open(dir, Options::new(Arc::new(EventRender))).unwrap()
 }
 
@@ -194,7 +194,7 @@ fn drive(
         .unwrap()
 }
 
-fn opened(plan: Plan) -> RunOpened {
+pub(crate) fn opened(plan: Plan) -> RunOpened {
     RunOpened {
         plan,
         limits: Limits {
@@ -208,7 +208,7 @@ fn opened(plan: Plan) -> RunOpened {
     }
 }
 
-fn never() -> mpsc::Receiver<Stop> {
+pub(crate) fn never() -> mpsc::Receiver<Stop> {
     mpsc::channel(1).1
 }
 

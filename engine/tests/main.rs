@@ -5,5 +5,6 @@
     reason = "a test fails by panicking; the allowance in clippy.toml does not reach helpers"
 )]
 
+mod accounts;
 mod golden;
 mod journalled;

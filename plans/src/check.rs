@@ -139,6 +139,13 @@ impl Settings {
     }
 
     fn check_host(&self, problems: &mut Problems) {
+        if self.host.dist_upgrade && !self.host.install_packages {
+            problems.add(
+                "packages.dist_upgrade",
+                "packages are upgraded only where they are installed, too",
+                "set `packages.install = true`, or leave `packages.dist_upgrade` out",
+            );
+        }
         for package in &self.host.extra_packages {
             let good = word(package, 64, "+-.");
             problems.check(

@@ -112,13 +112,39 @@ impl Settings {
         }
     }
 
+    /// The user's home.
+    pub fn home(&self) -> String {
+        match self.user.as_str() {
+            "root" => "/root".to_owned(),
+            user => format!("/home/{user}"),
+        }
+    }
+
     /// The deploy directory, without a trailing slash.
     pub fn deploy_dir(&self) -> String {
         match &self.deploy_dir {
             Some(dir) => dir.trim_end_matches('/').to_owned(),
-            None if self.user == "root" => "/root/wire-server-deploy".to_owned(),
-            None => format!("/home/{}/wire-server-deploy", self.user),
+            None => format!("{}/wire-server-deploy", self.home()),
         }
+    }
+
+    /// The directories through which QEMU's user must pass to the disk images, from the user's home, which is closed to
+    /// others, to the pool; none if the pool is elsewhere.
+    pub fn closed_dirs(&self) -> Vec<String> {
+        let (home, pool) = (self.home(), self.vms.pool.trim_end_matches('/'));
+        let inside = pool
+            .strip_prefix(&home)
+            .filter(|rest| rest.starts_with('/'));
+        if inside.is_none() || self.vms.provider == Provider::Existing {
+            return Vec::new();
+        }
+        let slashes = pool.char_indices().map(|(at, _)| at).chain([pool.len()]);
+        let ends = slashes.filter(|at| *at >= home.len());
+        let dirs = ends.filter_map(|at| {
+            let (dir, rest) = pool.split_at_checked(at)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| dir.to_owned())
+        });
+        dirs.collect()
     }
 
     /// The directory of unpacked releases, beside the deploy directory.
@@ -186,6 +212,8 @@ pub struct HostSettings {
     pub keep_packages: bool,
     /// Groups that the user becomes a member of.
     pub groups: Vec<String>,
+    /// Whether all packages of the host are upgraded first; there is no way back from that.
+    pub dist_upgrade: bool,
 }
 
 impl Default for HostSettings {
@@ -195,6 +223,7 @@ impl Default for HostSettings {
             extra_packages: Vec::new(),
             keep_packages: false,
             groups: vec!["kvm".to_owned(), "libvirt".to_owned()],
+            dist_upgrade: false,
         }
     }
 }

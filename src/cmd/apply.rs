@@ -200,6 +200,7 @@ impl Job<'_> {
             Some(journal) => journal,
             None => super::open_journal(app, self.dirs)?.0,
         };
+        let owed = drive::owed(&runs);
         let drive = Drive {
             app,
             dirs: self.dirs,
@@ -210,7 +211,7 @@ impl Job<'_> {
             wanted_rollback: false,
         };
         let (_, code) = drive
-            .go(|world| Ok(Runner::fresh(run, opened, world)))
+            .go(|world| Ok(Runner::fresh(run, opened, world).owed(owed)))
             .await?;
         Ok(code)
     }

@@ -88,6 +88,7 @@ impl Resume<'_> {
             }
         );
         let state = run.state.clone();
+        let owed = drive::owed(self.runs);
         let id = run.id;
         let drive = Drive {
             app,
@@ -99,7 +100,7 @@ impl Resume<'_> {
             wanted_rollback: back,
         };
         let (_, code) = drive
-            .go(|world| Runner::resume(id, state, events, world))
+            .go(|world| Ok(Runner::resume(id, state, events, world)?.owed(owed)))
             .await?;
         Ok(code)
     }

@@ -61,7 +61,7 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
         return Ok(Code::Ok);
     }
     let runtime = drive::runtime()?;
-    let code = runtime.block_on(all(app, &config, &dirs, &journal, &targets, args))?;
+    let code = runtime.block_on(all(app, &config, &dirs, (&journal, &runs), &targets, args))?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     journal
         .close()
@@ -280,7 +280,7 @@ async fn all(
     app: &App,
     config: &Config,
     dirs: &Dirs,
-    journal: &Journal,
+    (journal, runs): (&Journal, &Installation),
     targets: &[Target<'_>],
     args: &RollbackArgs,
 ) -> Result<Code, Problem> {
@@ -312,6 +312,7 @@ async fn all(
             .into(),
         ];
         let state = target.run.state.clone();
+        let owed = drive::owed(runs);
         let id = target.run.id;
         let drive = Drive {
             app,
@@ -323,7 +324,7 @@ async fn all(
             wanted_rollback: true,
         };
         let (_, code) = drive
-            .go(|world| Runner::resume(id, state, events, world))
+            .go(|world| Ok(Runner::resume(id, state, events, world)?.owed(owed)))
             .await?;
         last = code;
         if code != Code::Ok {

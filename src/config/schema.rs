@@ -192,6 +192,11 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "host.keep_packages",
     },
     Key {
+        path: "packages.dist_upgrade", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "whether all packages of the host are upgraded first; refused while VMs run, and there is no way back",
+        setting: "host.dist_upgrade",
+    },
+    Key {
         path: "preflight.skip", kind: Kind::List, default: Some(""), sample: "dns",
         about: "checks that are left out before an installation: os, resources, net, firewall, dns, artifact-url, clock, apt",
         setting: "preflight.skip",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use wiab_engine::codec;
-use wiab_engine::event::{Cause, Event, Recorded, StepSucceeded, Verdict};
+use wiab_engine::event::{Cause, CureOutcome, Diagnosed, Event, Recorded, StepSucceeded, Verdict};
 use wiab_engine::id::StepId;
 use wiab_engine::outcome::{Failure, How, Outcome, Probe, Residue};
 
@@ -44,7 +44,13 @@ pub(crate) fn line(event: &Event) -> Line {
         | Event::UnwindBegan(_)
         | Event::UndoStarted(_)
         | Event::Interrupted(_)
-        | Event::RunEnded(_) => false,
+        | Event::RunEnded(_)
+        | Event::EvidenceTaken(_)
+        | Event::Diagnosed(_)
+        | Event::CureTried(_)
+        | Event::CureEnded(_)
+        | Event::ObligationOpened(_)
+        | Event::ObligationSettled(_) => false,
     };
     Line {
         step,
@@ -100,6 +106,12 @@ fn sentence(event: &Event) -> Told {
             let text = format!("decided: {} ({})", verdict(e.verdict), e.note);
             (e.step.as_ref().map(ToString::to_string), Mark::Parked, text)
         }
+        Event::EvidenceTaken(_)
+        | Event::Diagnosed(_)
+        | Event::CureTried(_)
+        | Event::CureEnded(_)
+        | Event::ObligationOpened(_)
+        | Event::ObligationSettled(_) => account(event),
         Event::RunOpened(_)
         | Event::RunResumed(_)
         | Event::PlanRevised(_)
@@ -109,6 +121,62 @@ fn sentence(event: &Event) -> Told {
             let (mark, text) = of_run(event);
             (None, mark, text)
         }
+    }
+}
+
+/// The sentence of an event in which a step gives account.
+fn account(event: &Event) -> Told {
+    match event {
+        Event::EvidenceTaken(e) => {
+            let text = format!("seen: {}: {}", e.topic, e.summary);
+            of_step(&e.step, Mark::Running, text)
+        }
+        Event::Diagnosed(e) => of_step(&e.step, Mark::Unsure, diagnosis(e)),
+        Event::CureTried(e) => of_step(
+            &e.step,
+            Mark::Running,
+            format!("cure for {}: {}", e.cause, e.what),
+        ),
+        Event::CureEnded(e) => {
+            let (mark, word) = cure(e.outcome);
+            let text = format!("cure for {} {word}: {}", e.cause, e.seen);
+            of_step(&e.step, mark, text)
+        }
+        Event::ObligationOpened(e) => {
+            let text = format!("owed from now on: {} ({})", e.what, e.id);
+            of_step(&e.step, Mark::Parked, text)
+        }
+        Event::ObligationSettled(e) => {
+            of_step(&e.step, Mark::Ok, format!("settled: {} ({})", e.how, e.id))
+        }
+        other => (None, Mark::Unsure, other.name().to_owned()),
+    }
+}
+
+/// The cause that a diagnosis chose, or what it could not decide between.
+fn diagnosis(event: &Diagnosed) -> String {
+    let chosen = event.chosen.as_deref();
+    let chosen = event
+        .ranking
+        .iter()
+        .find(|suspect| Some(suspect.cause.as_str()) == chosen);
+    if let Some(suspect) = chosen {
+        return format!("cause: {} ({})", suspect.meaning, suspect.cause);
+    }
+    let causes: Vec<&str> = event.ranking.iter().map(|s| s.cause.as_str()).collect();
+    if causes.is_empty() {
+        return "cause: not known; nothing that was seen fits a known one".to_owned();
+    }
+    format!("cause: not decided between {}", causes.join(", "))
+}
+
+/// What came of a cure.
+pub(crate) fn cure(outcome: CureOutcome) -> (Mark, &'static str) {
+    match outcome {
+        CureOutcome::Worked => (Mark::Ok, "worked"),
+        CureOutcome::WithoutEffect => (Mark::Failed, "changed nothing"),
+        CureOutcome::Failed => (Mark::Failed, "could not be done"),
+        CureOutcome::Declined => (Mark::Skipped, "was not done"),
     }
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn evidence(event: &Event) -> Option<Evidence> {
         Event::StepFailed(e) => e.evidence,
         Event::UndoSucceeded(e) => e.evidence,
         Event::UndoFailed(e) => e.evidence,
+        Event::EvidenceTaken(e) => Some(e.body),
         Event::RunOpened(_)
         | Event::RunResumed(_)
         | Event::PlanRevised(_)
@@ -84,7 +85,12 @@ pub(crate) fn evidence(event: &Event) -> Option<Evidence> {
         | Event::Parked(_)
         | Event::OperatorDecided(_)
         | Event::Interrupted(_)
-        | Event::RunEnded(_) => None,
+        | Event::RunEnded(_)
+        | Event::Diagnosed(_)
+        | Event::CureTried(_)
+        | Event::CureEnded(_)
+        | Event::ObligationOpened(_)
+        | Event::ObligationSettled(_) => None,
     }
 }
 

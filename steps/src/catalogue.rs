@@ -41,6 +41,7 @@ fn build<K: Kind + DeserializeOwned>(
 /// Every kind, in order of name.
 pub const KINDS: &[Entry] = &[
     entry::<kinds::ansible_playbook::AnsiblePlaybook>(),
+    entry::<kinds::apt_dist_upgrade::AptDistUpgrade>(),
     entry::<kinds::apt_packages::AptPackages>(),
     entry::<kinds::artifact_file::ArtifactFile>(),
     entry::<kinds::certs::calling_checked::CallingChecked>(),
@@ -60,6 +61,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::certs::hairpin_needed::HairpinNeeded>(),
     entry::<kinds::certs::hairpin_rpfilter::HairpinRpfilter>(),
     entry::<kinds::helm_release::HelmRelease>(),
+    entry::<kinds::host_acl::HostAcl>(),
     entry::<kinds::host_groups::HostGroups>(),
     entry::<kinds::certs::https_answers::HttpsAnswers>(),
     entry::<kinds::image_base::ImageBase>(),

@@ -48,7 +48,7 @@ fn next<'a>(
 ) -> Option<Command> {
     let (spec, record) = state.at(at)?;
     match &record.state {
-        StepState::Unsettled { attempt } if !record.touched && acts_on_undo(spec) => {
+        StepState::Unsettled { attempt } if !record.touched && acts_on_undo(spec, record) => {
             return room.take(state, at).then_some(Command::Reconcile {
                 step: at,
                 attempt: *attempt,
@@ -93,8 +93,8 @@ fn next<'a>(
             step: at,
             why: format!("cannot be taken back: {why}"),
         }),
-        UndoClass::NothingToUndo => None,
-        UndoClass::Reversible | UndoClass::Destructive { .. } => {
+        UndoClass::NothingToUndo if !acts_on_undo(spec, record) => None,
+        UndoClass::NothingToUndo | UndoClass::Reversible | UndoClass::Destructive { .. } => {
             let attempt = next_attempt(record);
             room.take(state, at)
                 .then_some(Command::Undo { step: at, attempt })

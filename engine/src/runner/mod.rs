@@ -1,5 +1,7 @@
 //! The runner: interprets decisions. Intent → durable → effect → outcome → durable, one batch per turn.
 
+mod arrivals;
+mod desk;
 mod task;
 
 use std::collections::BTreeMap;
@@ -9,22 +11,24 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
 
+use crate::book::Book;
 use crate::decide::{Command, InFlight, decide};
 use crate::event::{
-    Event, Interrupted, Parked, RetryPlanned, RunEnded, RunOpened, StepFailed, StepStarted,
-    StepSucceeded, UndoFailed, UndoSkipped, UndoStarted, UnwindBegan,
+    Event, Parked, RetryPlanned, RunEnded, RunOpened, StepStarted, StepSucceeded, UndoSkipped,
+    UndoStarted, UnwindBegan,
 };
 use crate::id::{RunId, StepId};
 use crate::mutant::{self, Mutant};
-use crate::outcome::{Failure, How, Receipt};
+use crate::outcome::{How, Receipt};
 use crate::ports::{
     Busy, Cancel, Clock, LogError, Progress, ProgressSink, RunLog, Scrub, StepCx, Steps, Transcript,
 };
-use crate::state::{Illegal, Index, RunState};
+use crate::state::{Illegal, Index, Owed, RunState};
 use crate::{inputs, retry};
-use task::{Handover, Mode, Report, Work};
+use desk::{Desk, Handover};
+use task::{Mode, Report, Work};
 
-/// Most before-images on their way to the journal at once.
+/// Most before-images and accounts on their way to the journal at once.
 const HANDOVERS_MAX: usize = 256;
 
 /// What the runner acts through.
@@ -94,6 +98,8 @@ pub struct Runner {
     cancels: BTreeMap<Index, Cancel>,
     handover: (mpsc::Sender<Handover>, mpsc::Receiver<Handover>),
     wipe_on_failure: bool,
+    /// What earlier runs owe.
+    owed_earlier: Vec<Owed>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +152,7 @@ impl Runner {
             cancels: BTreeMap::new(),
             handover: mpsc::channel(HANDOVERS_MAX),
             wipe_on_failure: false,
+            owed_earlier: Vec::new(),
         }
     }
 
@@ -153,6 +160,13 @@ impl Runner {
     #[must_use]
     pub fn wipe_on_failure(mut self, wipe: bool) -> Self {
         self.wipe_on_failure = wipe;
+        self
+    }
+
+    /// What is owed on the host, over all runs of the installation; steps of this run may settle it.
+    #[must_use]
+    pub fn owed(mut self, owed: Vec<Owed>) -> Self {
+        self.owed_earlier = owed;
         self
     }
 
@@ -291,6 +305,9 @@ impl Runner {
     fn record(&mut self, event: impl Into<Event>) -> Result<(), RunError> {
         let event = event.into();
         self.state.apply(&event).map_err(RunError::Illegal)?;
+        if let Event::ObligationSettled(settled) = &event {
+            self.owed_earlier.retain(|owed| owed.id != settled.id);
+        }
         self.batch.push(event);
         Ok(())
     }
@@ -357,6 +374,7 @@ impl Runner {
             },
             clock: Arc::clone(&self.world.clock),
             evidence: Transcript::default(),
+            book: self.book(&spec.id),
         };
         let work = Work {
             index: step,
@@ -379,115 +397,16 @@ impl Runner {
         Some(work)
     }
 
-    /// Waits for at least one arrival and takes all that are there, so that one sync serves them all.
-    async fn arrivals(
-        &mut self,
-        stops: &mut mpsc::Receiver<Stop>,
-        tokens: &mut Vec<Busy>,
-    ) -> Result<(), RunError> {
-        tokio::select! {
-            biased;
-            Some(stop) = stops.recv() => self.stop(stop)?,
-            Some(handover) = self.handover.1.recv() => self.hand_over(handover)?,
-            Some(joined) = self.tasks.join_next_with_id() => self.joined(joined, tokens)?,
-            // Nothing under way and nothing decided cannot happen; wait for the operator rather than spin.
-            else => {}
-        }
-        loop {
-            if let Ok(stop) = stops.try_recv() {
-                self.stop(stop)?;
-            } else if let Ok(handover) = self.handover.1.try_recv() {
-                self.hand_over(handover)?;
-            } else if let Some(joined) = self.tasks.try_join_next_with_id() {
-                self.joined(joined, tokens)?;
-            } else {
-                return Ok(());
-            }
-        }
-    }
-
-    fn hand_over(&mut self, handover: Handover) -> Result<(), RunError> {
-        self.record(handover.event)?;
-        self.acknowledge.push(handover.durable);
-        Ok(())
-    }
-
-    fn stop(&mut self, stop: Stop) -> Result<(), RunError> {
-        match stop {
-            Stop::Finish { by } => self.record(Interrupted { stage: 1, by }),
-            Stop::Kill { by } => {
-                self.cancels.values().for_each(Cancel::cancel);
-                self.record(Interrupted { stage: 2, by })
-            }
-        }
-    }
-
-    fn joined(
-        &mut self,
-        joined: Result<(Id, Report), tokio::task::JoinError>,
-        tokens: &mut Vec<Busy>,
-    ) -> Result<(), RunError> {
-        match joined {
-            Ok((id, Report::Done { step, event, busy })) => {
-                tokens.push(busy);
-                self.owners.remove(&id);
-                self.release(step);
-                self.record(event)
-            }
-            Ok((_, Report::Rested { step, busy })) => {
-                tokens.push(busy);
-                // A rollback or a stop may have overtaken the delay.
-                if self.in_flight.waiting.remove(&step) {
-                    self.in_flight.rested.insert(step);
-                }
-                Ok(())
-            }
-            Err(error) => match self.owners.remove(&error.id()) {
-                Some((step, mode)) => self.panicked(step, mode),
-                None => Ok(()),
-            },
-        }
-    }
-
-    fn release(&mut self, step: Index) {
-        self.in_flight.busy.remove(&step);
-        self.cancels.remove(&step);
-    }
-
-    /// A step that panics is a failed step, not a crashed run.
-    fn panicked(&mut self, step: Index, mode: Mode) -> Result<(), RunError> {
-        self.release(step);
-        let failure =
-            Failure::unknown("the step's code panicked; this is a bug in wiab").code("WB0001");
-        let (id, attempts, undo_tries) = match self.state.at(step) {
-            Some((spec, record)) => (spec.id.clone(), record.attempts, record.undo_tries),
-            None => return Ok(()),
+    /// A fresh page for one task.
+    fn book(&self, step: &StepId) -> Book {
+        let desk = Desk {
+            step: step.clone(),
+            log: Arc::clone(&self.world.log),
+            scrub: Arc::clone(&self.world.scrub),
+            handover: self.handover.0.clone(),
         };
-        match mode {
-            Mode::Undo => self.record(UndoFailed {
-                step: id,
-                attempt: undo_tries,
-                failure,
-                evidence: None,
-                took_ms: 0,
-            }),
-            Mode::Attempt | Mode::Reattach | Mode::Reconcile => self.record(StepFailed {
-                step: id,
-                attempt: attempts,
-                failure,
-                evidence: None,
-                took_ms: 0,
-            }),
-        }
-    }
-
-    /// After a journal failure: nothing new starts, before-images are refused, running effects end.
-    async fn drain(&mut self) {
-        self.acknowledge.clear();
-        self.handover.1.close();
-        while self.tasks.join_next().await.is_some() {
-            while self.handover.1.try_recv().is_ok() {}
-        }
+        let earlier = self.owed_earlier.iter();
+        Book::new(Arc::new(desk), earlier.chain(self.state.owed()).cloned())
     }
 }
 

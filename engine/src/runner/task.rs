@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::event::{
     Event, Evidence, StepCaptured, StepFailed, StepReconciled, StepSucceeded, UndoFailed,
@@ -12,6 +12,8 @@ use crate::mutant::{self, Mutant};
 use crate::outcome::{Before, Failure, How, Probe, Receipt};
 use crate::ports::{Busy, RunLog, Scrub, Step, StepCx};
 use crate::state::Index;
+
+use super::desk::{Handover, hand_over};
 
 /// How long a cancelled or overdue step may take to stop before it is dropped, in milliseconds.
 pub(super) const GRACE_MS: u64 = 30_000;
@@ -27,13 +29,6 @@ pub(super) enum Report {
     },
     /// A delay is over.
     Rested { step: Index, busy: Busy },
-}
-
-/// A before-image that must be durable before the effect may begin.
-#[derive(Debug)]
-pub(super) struct Handover {
-    pub(super) event: StepCaptured,
-    pub(super) durable: oneshot::Sender<()>,
 }
 
 /// What an attempt is to do.
@@ -127,7 +122,7 @@ async fn perform(work: &Work) -> Result<Answer, Failure> {
         .map_err(|why| Failure::clean(why.clone()))?;
     match work.mode {
         Mode::Reconcile if mutant::on(Mutant::NoProbeOnResume) => Ok(Answer::Found(Probe::Absent)),
-        Mode::Reconcile => step.probe(&work.cx).await.map(Answer::Found),
+        Mode::Reconcile => look(work, step.as_ref()).await.map(Answer::Found),
         Mode::Undo => {
             let before = work.before.clone().unwrap_or(Before::Nothing);
             step.undo(&work.cx, &before).await.map(|()| Answer::Undone)
@@ -144,8 +139,21 @@ async fn perform(work: &Work) -> Result<Answer, Failure> {
     }
 }
 
+/// Looks at the host. A step that owes something is not finished by being as wanted: it is run again to settle it.
+async fn look(work: &Work, step: &dyn Step) -> Result<Probe, Failure> {
+    let found = step.probe(&work.cx).await?;
+    match (found, work.cx.owes().first()) {
+        (Probe::Satisfied(_), Some(owed)) if !mutant::on(Mutant::ForgetsObligations) => {
+            Ok(Probe::Partial {
+                what: format!("it is as wanted, but this is not settled: {}", owed.what),
+            })
+        }
+        (found, _) => Ok(found),
+    }
+}
+
 async fn attempt(work: &Work, step: &dyn Step) -> Result<Answer, Failure> {
-    let found = match step.probe(&work.cx).await? {
+    let found = match look(work, step).await? {
         Probe::Satisfied(receipt) if !work.redo => {
             let how = if work.touched {
                 How::Changed
@@ -177,20 +185,16 @@ async fn attempt(work: &Work, step: &dyn Step) -> Result<Answer, Failure> {
 /// Captures the before-image and waits until it is durable.
 async fn capture(work: &Work, step: &dyn Step, found: Probe) -> Result<Before, Failure> {
     let before = step.capture(&work.cx).await?;
-    let (durable, acknowledged) = oneshot::channel();
     let event = StepCaptured {
         step: work.cx.step.clone(),
         attempt: work.cx.attempt,
         before: before.clone(),
         found: scrub_probe(work, found),
     };
-    let lost =
-        || Failure::clean("the journal could not keep the before-image; nothing was changed");
-    work.handover
-        .send(Handover { event, durable })
-        .await
-        .map_err(|_| lost())?;
-    acknowledged.await.map_err(|_| lost())?;
+    if !hand_over(&work.handover, &work.cx.step, event).await {
+        let why = "the journal could not keep the before-image; nothing was changed";
+        return Err(Failure::clean(why));
+    }
     if work.cx.cancel.is_cancelled() {
         return Err(Failure::clean("stopped before anything was changed"));
     }

@@ -62,6 +62,7 @@ fn cell(dice: &mut Dice, after: &[StepId]) -> Cell {
     Cell {
         sort,
         lasting: sort == Sort::Careful && dice.one_in(5),
+        scaffold: (sort == Sort::Careful && dice.one_in(6)).then_some(false),
         parts,
         original,
         foreign: original,
@@ -271,7 +272,14 @@ fn check(world: &World, universe: &Universe, goal: Goal) -> Result<(), String> {
         if let Some(breach) = inner.breaches.first() {
             return Err(breach.clone());
         }
+        let state = RunState::replay(&inner.journal).ok();
+        if let Some(owed) = state.as_ref().and_then(|state| state.owed().next()) {
+            return Err(format!("{} is still owed", owed.id));
+        }
         for (id, cell) in &inner.cells {
+            if cell.scaffold == Some(true) {
+                return Err(format!("the scaffold of {id} still stands"));
+            }
             let first = &universe.cells[id];
             let right = match goal {
                 Goal::Forward => cell.complete() && (first.adopted || cell.foreign.is_none()),
@@ -300,11 +308,21 @@ fn scenario(seed: u64, goal: Goal, first: u64, second: Option<u64>) -> Result<()
     let world = universe.world();
     world.tear(seed as usize + first as usize);
     let _cut_or_ended = process(&world, &universe, Goal::Forward, Some(first));
+    announced(&world)?;
     if let Some(second) = second {
         let _cut_or_ended = process(&world, &universe, goal, Some(second));
+        announced(&world)?;
     }
     finish(&world, &universe, goal)?;
     check(&world, &universe, goal)
+}
+
+/// After a power cut: whatever is temporary on the host is an open obligation in the journal.
+fn announced(world: &World) -> Result<(), String> {
+    match world.unannounced().first() {
+        Some(id) => Err(format!("nobody knows of the scaffold of {id}")),
+        None => Ok(()),
+    }
 }
 
 /// Every kill point of every goal for one universe; answers how many were tried.
@@ -347,6 +365,8 @@ fn each_planted_mistake_is_found() {
         Mutant::UndoBeforeDependents,
         Mutant::NoProbeOnResume,
         Mutant::AdoptedStepUndone,
+        Mutant::OwesBeforeDurable,
+        Mutant::ForgetsObligations,
     ] {
         plant(Some(mutant));
         let found = (0..120).find_map(|seed| exhaust(seed).err());

@@ -41,6 +41,8 @@ pub(super) struct Cell {
     pub(super) sort: Sort,
     /// Whether there is nothing to take back: like a wait for something, it matters only while the run goes on.
     pub(super) lasting: bool,
+    /// Something temporary that it needs on the way and owes until it is gone: whether that is there now.
+    pub(super) scaffold: Option<bool>,
     /// How many parts the effect has.
     pub(super) parts: u32,
     /// What stood here before the first run; `None` is nothing.
@@ -144,6 +146,33 @@ impl CellStep {
         });
     }
 
+    /// Puts up the scaffold, does the work, takes it down: announced before, settled after.
+    async fn with_scaffold(&self, cx: &StepCx, fault: Option<Fault>) -> Result<(), Failure> {
+        if fault == Some(Fault::Clean) {
+            return Err(Failure::clean("planned").retry());
+        }
+        cx.open_obligation(self.id.as_str(), "a scaffold", "take it down")
+            .await?;
+        if !self.world.owed_durably(&self.id) {
+            self.breach("about to put up a scaffold that the journal does not know");
+        }
+        self.world.point().await;
+        self.cell(|cell| cell.scaffold = Some(true));
+        self.world.point().await;
+        self.effect(true, fault).await?;
+        self.take_down(cx, "done").await
+    }
+
+    async fn take_down(&self, cx: &StepCx, how: &str) -> Result<(), Failure> {
+        if cx.owes().is_empty() {
+            return Ok(());
+        }
+        self.world.point().await;
+        self.cell(|cell| cell.scaffold = Some(false));
+        self.world.point().await;
+        Ok(cx.settle_obligation(self.id.as_str(), how).await?)
+    }
+
     async fn effect(&self, look: bool, fault: Option<Fault>) -> Result<(), Failure> {
         let parts = self.cell(|cell| cell.parts) as usize;
         if fault == Some(Fault::Clean) {
@@ -181,6 +210,10 @@ impl CellStep {
         }
         let (sort, fault) = self.cell(|cell| (cell.sort, cell.faults.get(&cx.attempt).copied()));
         match sort {
+            Sort::Careful if self.cell(|cell| cell.scaffold.is_some()) => {
+                cx.take_evidence("cell", "as found", "parts").await?;
+                self.with_scaffold(cx, fault).await?;
+            }
             Sort::Careful => self.effect(true, fault).await?,
             Sort::Blind => {
                 if self.cell(|cell| cell.complete()) {
@@ -288,6 +321,7 @@ impl Step for CellStep {
             if !standing.is_empty() {
                 self.breach(&format!("taken back while {standing:?} stand on it"));
             }
+            self.take_down(cx, "taken back").await?;
             let fails = self.cell(|cell| cell.undo_faults.contains(&cx.attempt));
             let value: Option<u32> = match before {
                 Before::Image(text) => serde_json::from_str(text).unwrap(),
@@ -355,6 +389,23 @@ impl RunLog for World {
 }
 
 impl World {
+    /// Whether the durable journal knows that the step owes something.
+    fn owed_durably(&self, id: &StepId) -> bool {
+        self.with(|inner| owed(&inner.journal, id))
+    }
+
+    /// Scaffolds that stand although the durable journal does not know of them.
+    pub(super) fn unannounced(&self) -> Vec<StepId> {
+        self.with(|inner| {
+            let standing = inner
+                .cells
+                .iter()
+                .filter(|(_, cell)| cell.scaffold == Some(true));
+            let unknown = standing.filter(|(id, _)| !owed(&inner.journal, id));
+            unknown.map(|(id, _)| id.clone()).collect()
+        })
+    }
+
     pub(super) fn breach(&self, what: String) {
         self.with(|inner| inner.breaches.push(what));
     }
@@ -362,6 +413,15 @@ impl World {
     pub(super) fn tear(&self, torn: usize) {
         self.with(|inner| inner.torn = torn);
     }
+}
+
+fn owed(journal: &[Event], id: &StepId) -> bool {
+    let last = journal.iter().rev().find_map(|event| match event {
+        Event::ObligationOpened(e) if e.step == *id => Some(true),
+        Event::ObligationSettled(e) if e.step == *id => Some(false),
+        _ => None,
+    });
+    last.unwrap_or(false)
 }
 
 /// Time in which every wait is over at once and no limit is ever reached.

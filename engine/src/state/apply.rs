@@ -40,6 +40,7 @@ impl RunState {
             holders: Vec::new(),
             undoable: std::collections::BTreeSet::new(),
             kept: std::collections::BTreeSet::new(),
+            owed: BTreeMap::new(),
             done: 0,
             position: 1,
         };
@@ -112,18 +113,24 @@ impl RunState {
             Event::OperatorDecided(decided) => self.decided(name, decided)?,
             Event::Interrupted(e) => self.stopping = self.stopping.max(e.stage),
             Event::RunEnded(e) => self.ended = Some(e.outcome),
+            Event::EvidenceTaken(_)
+            | Event::Diagnosed(_)
+            | Event::CureTried(_)
+            | Event::CureEnded(_)
+            | Event::ObligationOpened(_)
+            | Event::ObligationSettled(_) => self.account(event)?,
         }
         Ok(())
     }
 
-    fn find(&self, event: &'static str, step: &StepId) -> Result<Index, Illegal> {
+    pub(super) fn find(&self, event: &'static str, step: &StepId) -> Result<Index, Illegal> {
         self.index_of(step).ok_or_else(|| Illegal::UnknownStep {
             event,
             step: step.clone(),
         })
     }
 
-    fn illegal(&self, event: &'static str, at: Index) -> Illegal {
+    pub(super) fn illegal(&self, event: &'static str, at: Index) -> Illegal {
         match self.at(at) {
             Some((spec, record)) => Illegal::State {
                 event,

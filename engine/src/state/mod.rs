@@ -1,5 +1,6 @@
 //! The state of a run: a fold of its events, and nothing else. The only place where state changes, live and on resume.
 
+mod account;
 mod apply;
 mod step;
 mod tally;
@@ -8,6 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use account::Owed;
+pub(crate) use account::acts_on_undo;
 pub use step::{StepRecord, StepState};
 pub use tally::Tally;
 
@@ -105,6 +108,8 @@ pub struct RunState {
     undoable: BTreeSet<Index>,
     /// While unwinding without a confirmation: steps that stay because data stands on them.
     kept: BTreeSet<Index>,
+    /// What its steps owe, by id.
+    owed: BTreeMap<String, Owed>,
     /// Steps that are done.
     done: usize,
     /// Events folded so far.
@@ -332,7 +337,7 @@ impl RunState {
         let undoable = standing
             && self.in_scope(record)
             && !matches!(state, StepState::Running { .. } | StepState::Undoing { .. })
-            && spec.undo != UndoClass::NothingToUndo
+            && (spec.undo != UndoClass::NothingToUndo || acts_on_undo(spec, record))
             && self.holders.get(at).is_some_and(|holders| *holders == 0);
         let live = state.is_live();
         let failed = matches!(state, StepState::Failed { .. });
@@ -352,7 +357,7 @@ impl RunState {
             return false;
         }
         // An empty or irreversible effect does not keep what it stands on from being taken back.
-        let acts = acts_on_undo(spec);
+        let acts = acts_on_undo(spec, record);
         match &record.state {
             StepState::Running { .. }
             | StepState::Undoing { .. }
@@ -454,14 +459,6 @@ impl RunState {
         ) {
             self.keep_data();
         }
-    }
-}
-
-/// Whether undo of such a step does anything.
-pub(crate) fn acts_on_undo(spec: &StepSpec) -> bool {
-    match &spec.undo {
-        UndoClass::Reversible | UndoClass::Destructive { .. } => true,
-        UndoClass::NothingToUndo | UndoClass::Irreversible { .. } => false,
     }
 }
 

@@ -1,5 +1,8 @@
 //! What is known about one step of a run.
 
+use std::sync::Arc;
+
+use crate::event::Diagnosed;
 use crate::mutant::{self, Mutant};
 use crate::outcome::{Before, Failure, How, Probe, Receipt, Residue};
 
@@ -158,6 +161,10 @@ pub struct StepRecord {
     pub redo: bool,
     /// Whether a changed plan no longer has this step (it is only kept to be taken back).
     pub retired: bool,
+    /// What it concluded last, if anything went wrong that it could explain.
+    pub diagnosis: Option<Arc<Diagnosed>>,
+    /// How many obligations it has opened in this run that are not settled.
+    pub owes: u32,
 }
 
 impl StepRecord {
@@ -175,6 +182,8 @@ impl StepRecord {
             done_at: 0,
             redo: false,
             retired: false,
+            diagnosis: None,
+            owes: 0,
         }
     }
 
@@ -191,7 +200,8 @@ impl StepRecord {
     pub(crate) fn fail(&mut self, attempt: u32, failure: &Failure) {
         self.touched = match failure.residue {
             _ if mutant::on(Mutant::FailedStepNotUndone) => false,
-            Residue::Clean => self.touched_earlier,
+            // What is owed may be on the host, whatever the step says.
+            Residue::Clean => self.touched_earlier || self.owes > 0,
             Residue::Dirty | Residue::Unknown => true,
         };
         self.state = StepState::Failed {

@@ -2,8 +2,10 @@
 
 use wiab_engine::id::StepId;
 use wiab_steps::kind::Handle;
+use wiab_steps::kinds::apt_dist_upgrade::AptDistUpgrade;
 use wiab_steps::kinds::apt_packages::AptPackages;
 use wiab_steps::kinds::dirs::{Dir, Dirs};
+use wiab_steps::kinds::host_acl::HostAcl;
 use wiab_steps::kinds::host_groups::HostGroups;
 use wiab_steps::kinds::libvirt_network::{LibvirtNetwork, Reservation};
 use wiab_steps::kinds::libvirt_network_removed::LibvirtNetworkRemoved;
@@ -13,7 +15,10 @@ use wiab_steps::kinds::sysctl::{Setting, Sysctl};
 
 use crate::settings::Provider;
 
-use super::{HYPERVISOR, PACKAGES, Staging, after, ancestors};
+use super::{Anchor, HYPERVISOR, PACKAGES, Staging, after, ancestors};
+
+/// The user that QEMU's processes run as; it comes with libvirt's package.
+const QEMU: &str = "libvirt-qemu";
 
 impl Staging<'_> {
     /// Every network that libvirt starts, its own `default` on installation included, turns forwarding on: what it was
@@ -39,13 +44,22 @@ impl Staging<'_> {
             let names = PACKAGES.iter().filter(|name| needed(name));
             let mut names: Vec<String> = names.map(|name| (*name).to_owned()).collect();
             names.extend(host.extra_packages.iter().cloned());
+            if !self.settings.closed_dirs().is_empty() {
+                names.push("acl".to_owned());
+            }
             names.sort();
             names.dedup();
             let packages = AptPackages {
                 packages: names,
                 keep: host.keep_packages,
             };
-            let packages = self.plan.add("host.packages", &[forward], &packages);
+            let upgraded = host.dist_upgrade.then(|| {
+                let upgrade = AptDistUpgrade {};
+                self.plan.add("host.dist-upgrade", &[forward], &upgrade)
+            });
+            let mut after: Vec<&dyn AsRef<StepId>> = vec![forward];
+            after.extend(upgraded.as_ref().map(|handle| handle as &dyn AsRef<StepId>));
+            let packages = self.plan.add("host.packages", &after, &packages);
             self.names_again(&packages);
             packages
         });
@@ -99,13 +113,23 @@ impl Staging<'_> {
         self.plan.add("host.dirs", &[], &Dirs { dirs, root: false })
     }
 
-    /// Libvirt's own directory comes with its package; another one is made.
-    pub(super) fn pool(&mut self, packages: Option<&Handle<AptPackages>>) -> Handle<Dirs> {
+    /// Libvirt's own directory comes with its package; another one is made, and opened to QEMU's user if it is in the home.
+    pub(super) fn pool(&mut self, packages: Option<&Handle<AptPackages>>) -> Anchor {
         let path = self.settings.vms.pool.trim_end_matches('/').to_owned();
         let mut dirs = ancestors(&path);
         dirs.push(Dir { path, mode: 0o711 });
         let pool = Dirs { dirs, root: true };
-        self.plan.add("img.pool", &after(packages, &[]), &pool)
+        let pool = self.plan.add("img.pool", &after(packages, &[]), &pool);
+        let dirs = self.settings.closed_dirs();
+        if dirs.is_empty() {
+            return Anchor(pool.id().clone());
+        }
+        let acl = HostAcl {
+            user: QEMU.to_owned(),
+            dirs,
+        };
+        let acl = self.plan.add("host.acl", &after(packages, &[&pool]), &acl);
+        Anchor(acl.id().clone())
     }
 
     pub(super) fn network(

@@ -136,7 +136,8 @@ enum Fleet {
 struct Made {
     known_hosts: Handle<SshKnownHosts>,
     host_keys: Vec<Handle<SshHostKeys>>,
-    pool: Handle<Dirs>,
+    /// After it, the pool is there, and QEMU's user can reach it.
+    pool: Anchor,
     image: Handle<ImageBase>,
 }
 

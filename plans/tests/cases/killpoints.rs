@@ -20,7 +20,7 @@ use crate::thin::{Place, thin};
 use crate::world::{Goal, Log, Watch, runner};
 
 /// Commands that may be repeated because they only bring knowledge up to date.
-const REFRESHING: [&str; 2] = ["apt-get update", "wiab-fw-restore"];
+const REFRESHING: [&str; 3] = ["apt-get update", "wiab-fw-restore", "kubectl get"];
 
 /// Working files of an effect that one atomic move completes: they may be made again. The move itself may not.
 const WORKING: [&str; 3] = [".wiab-new", ".part", "/nocloud/"];

@@ -66,6 +66,7 @@ impl Rehearsal {
             },
             clock: Arc::new(self.host.clock()),
             evidence: Transcript::default(),
+            book: wiab_engine::book::Book::default(),
         }
     }
 

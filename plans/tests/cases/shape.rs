@@ -356,3 +356,54 @@ fn wrong_settings_make_no_plan() {
     };
     assert_eq!(problems.len(), 1);
 }
+
+#[test]
+fn packages_are_upgraded_only_if_asked_for_and_before_all_others() {
+    let mut settings = Settings::rehearsal();
+    let absent = plan(&settings);
+    assert!(
+        !absent
+            .steps
+            .iter()
+            .any(|step| step.id.as_str() == "host.dist-upgrade")
+    );
+    settings.host.dist_upgrade = true;
+    let asked = plan(&settings);
+    let upgrade = step(&asked, "host.dist-upgrade");
+    assert!(matches!(
+        upgrade.undo,
+        wiab_engine::outcome::UndoClass::Irreversible { .. }
+    ));
+    assert!(after(&asked, "host.packages").contains("host.dist-upgrade"));
+    settings.host.install_packages = false;
+    let problems = settings.problems();
+    assert_eq!(problems[0].key, "packages.dist_upgrade");
+}
+
+#[test]
+fn lists_are_only_changed_where_the_pool_is_in_the_home() {
+    let mut settings = Settings::rehearsal();
+    let has = |settings: &Settings| {
+        let plan = plan(settings);
+        plan.steps.iter().any(|step| step.id.as_str() == "host.acl")
+    };
+    for elsewhere in [
+        "/var/lib/libvirt/images",
+        "/home/demolition/pool",
+        "/srv/home/demo/pool",
+    ] {
+        settings.vms.pool = elsewhere.to_owned();
+        assert!(!has(&settings), "{elsewhere}");
+    }
+    settings.vms.pool = "/home/demo/vm/pool/".to_owned();
+    let plan = plan(&settings);
+    let wanted = r#""dirs":["/home/demo","/home/demo/vm","/home/demo/vm/pool"]"#;
+    assert!(step(&plan, "host.acl").inputs.contains(wanted));
+    assert!(after(&plan, "host.acl").is_superset(&BTreeSet::from(["host.packages", "img.pool"])));
+    assert!(after(&plan, "img.base").contains("host.acl"));
+    assert!(after(&plan, "vm.seed:kubenode1").contains("host.acl"));
+    assert!(step(&plan, "host.packages").inputs.contains(r#""acl""#));
+    let mut existing = existing();
+    existing.vms.pool = settings.vms.pool;
+    assert!(!has(&existing));
+}

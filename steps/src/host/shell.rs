@@ -335,6 +335,7 @@ mod tests {
             },
             clock: Arc::new(host.clock()),
             evidence: Transcript::default(),
+            book: wiab_engine::book::Book::default(),
         }
     }
 

@@ -17,11 +17,11 @@ use crate::host::{Cmd, Host};
 use crate::kind::{About, Kind, Pace};
 
 const INSTALL_MS: u64 = 30 * 60_000;
-const UPDATE_MS: u64 = 5 * 60_000;
+pub(super) const UPDATE_MS: u64 = 5 * 60_000;
 /// How long apt waits for another apt to end, for example unattended upgrades, in seconds.
 const LOCK_WAIT_S: u64 = 300;
 /// The same for apt.
-const LOCK_WAIT: &str = "DPkg::Lock::Timeout=300";
+pub(super) const LOCK_WAIT: &str = "DPkg::Lock::Timeout=300";
 /// Label of the detached job.
 const JOB: &str = "install";
 const FORMAT: &str = "${Package} ${db:Status-Status}\n";
@@ -44,7 +44,7 @@ pub struct AptPackages {
     pub keep: bool,
 }
 
-fn apt(arguments: &[&str]) -> Cmd {
+pub(super) fn apt(arguments: &[&str]) -> Cmd {
     Cmd::new(["apt-get"].iter().chain(arguments).copied())
         .root()
         .env("DEBIAN_FRONTEND", "noninteractive")
@@ -97,7 +97,7 @@ fn planned(text: &str) -> Vec<String> {
 }
 
 /// Names whoever holds apt's lock in a failure that is about it.
-async fn with_holder(sh: Shell<'_>, failure: Failure) -> Failure {
+pub(super) async fn with_holder(sh: Shell<'_>, failure: Failure) -> Failure {
     if ![
         "get lock",
         "frontend lock",
@@ -122,7 +122,7 @@ async fn with_holder(sh: Shell<'_>, failure: Failure) -> Failure {
 }
 
 /// All packages of which files are there, with their states.
-async fn present(sh: Shell<'_>) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) async fn present(sh: Shell<'_>) -> Result<BTreeMap<String, String>, Failure> {
     let output = sh.ok(&Cmd::new(["dpkg-query", "-W", "-f", FORMAT])).await?;
     let mut all = states(&output.text());
     all.retain(|_, state| state != "not-installed" && state != "config-files");
@@ -130,7 +130,10 @@ async fn present(sh: Shell<'_>) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 /// Completes what an interrupted dpkg left half-configured.
-async fn recover(sh: Shell<'_>, present: &BTreeMap<String, String>) -> Result<(), Failure> {
+pub(super) async fn recover(
+    sh: Shell<'_>,
+    present: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
     let interrupted = |state: &String| INTERRUPTED.contains(&state.as_str());
     if present.values().any(interrupted) {
         let configure = Cmd::new(["dpkg", "--configure", "-a"])

@@ -2,6 +2,7 @@
 
 pub mod ansible_playbook;
 mod ansible_progress;
+pub mod apt_dist_upgrade;
 pub mod apt_packages;
 pub mod artifact_file;
 pub mod cert_manager_ready;
@@ -19,6 +20,7 @@ pub mod file_block;
 pub mod fleet;
 pub mod group_vars;
 pub mod helm_release;
+pub mod host_acl;
 pub mod host_groups;
 mod host_keys;
 pub mod image_base;

@@ -79,6 +79,15 @@ pub(super) async fn domains(sh: Shell<'_>) -> Result<Vec<String>, Failure> {
         .ok_or_else(no_answer)
 }
 
+/// The names of the domains that run, whoever's they are; none where there is no libvirt. Fails when libvirt does not answer.
+pub(super) async fn running_domains(sh: Shell<'_>) -> Result<Vec<String>, Failure> {
+    match sh.probe(&virsh(&["list", "--name"])).await? {
+        None => Ok(Vec::new()),
+        Some(output) if output.ok() => Ok(names(&output.text())),
+        Some(_) => Err(no_answer()),
+    }
+}
+
 /// Whether libvirt answers at all; a probe says "absent" when it does not.
 pub(super) async fn answers(sh: Shell<'_>) -> Result<bool, Failure> {
     Ok(listing(sh, &["net-list", "--all", "--name"])

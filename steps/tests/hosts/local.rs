@@ -373,6 +373,7 @@ fn what_a_stopped_job_said_is_evidence() {
             progress: Progress { step, sink: None },
             clock: Arc::new(SystemClock::new()),
             evidence: Transcript::default(),
+            book: wiab_engine::book::Book::default(),
         };
         let ready = dir.path().join("ready");
         let cmd = sh(&format!(

@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod defects;
 pub(crate) mod fleet;
 pub(crate) mod harness;
+mod host;
 mod openssl;
 mod plays;
 pub(crate) mod preflight;

@@ -39,6 +39,8 @@ pub(crate) struct Scenario {
     pub(crate) undo_acts_alone: bool,
     /// Whether the kind changes nothing: the machine is one on which it is satisfied.
     pub(crate) only_looks: bool,
+    /// Whether there is no way back: undo leaves what stands.
+    pub(crate) one_way: bool,
 }
 
 pub(crate) fn scenario<K: Kind>(
@@ -55,6 +57,7 @@ pub(crate) fn scenario<K: Kind>(
         machine: machine.clone(),
         undo_acts_alone: K::NAME != Command::NAME,
         only_looks: false,
+        one_way: false,
     }
 }
 
@@ -286,6 +289,7 @@ pub(crate) fn nat(rules: &[&str]) -> String {
 /// All situations.
 pub(crate) async fn all() -> Vec<Scenario> {
     let mut all = host();
+    all.extend(super::host::scenarios());
     all.extend(networks().await);
     all.extend(files().await);
     all.extend(super::artifact::scenarios().await);

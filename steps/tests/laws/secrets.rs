@@ -146,6 +146,7 @@ fn scenario<K: Kind>(name: &'static str, machine: &Machine, kind: &K) -> Scenari
         machine: machine.clone(),
         undo_acts_alone: true,
         only_looks: false,
+        one_way: false,
     }
 }
 

@@ -98,6 +98,7 @@ impl Bound<'_> {
             progress: Progress { step, sink: None },
             clock: Arc::new(self.world.host.clock()),
             evidence: Transcript::default(),
+            book: wiab_engine::book::Book::default(),
         }
     }
 

@@ -100,6 +100,10 @@ pub(crate) struct File {
     pub(crate) image: Option<Image>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<Seed>,
+    /// Its access control list beyond the permission bits: `user:NAME`, `group:` and `mask:` with their rights. Where there
+    /// is one, the group's permission bits are the mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acl: Option<BTreeMap<String, String>>,
 }
 entity!(File, "file");
 
@@ -112,6 +116,7 @@ impl File {
             data: Data::of(bytes),
             image: None,
             seed: None,
+            acl: None,
         }
     }
 

@@ -1,7 +1,6 @@
 //! Machines on which an installation cannot begin, or only with a warning.
 
-use super::entity::Facts;
-use super::entity::Package;
+use super::entity::{Facts, File, Package};
 use super::state::Machine;
 use super::surroundings::{Filesystem, Holder, Name, Surroundings};
 
@@ -149,6 +148,15 @@ impl Machine {
     #[must_use]
     pub fn with_link(self, path: &str) -> Self {
         self.around(|around| around.links.push(path.to_owned()))
+    }
+
+    /// The same with an access control list on a file or directory: what a user may, and the mask.
+    #[must_use]
+    pub fn with_acl(mut self, path: &str, user: &str, rights: &str, mask: &str) -> Self {
+        if let Some(file) = self.get::<File>(path) {
+            self.put(path, &file.with_entry(user, rights, mask));
+        }
+        self
     }
 
     /// The same with a web server that answers that for an address.

@@ -296,7 +296,7 @@ pub(super) async fn finish(sh: Shell<'_>, site: &Site) -> Result<(), Failure> {
     let marker = marker(site)?;
     for host in site.of(Role::Assethost) {
         let file = format!("{DROP_IN}/50-wiab.conf");
-        let script = "mkdir -p \"$1\" && tee \"$2.new\" > /dev/null && mv -f \"$2.new\" \"$2\"";
+        let script = "mkdir -p \"$1\" && tee \"$2.part\" > /dev/null && mv -f \"$2.part\" \"$2\"";
         let cmd = site
             .on(host, &["sh", "-c", script, "sh", DROP_IN, &file])
             .stdin(RESTART);

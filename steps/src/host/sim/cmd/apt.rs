@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::entity::{Group, Network, Package, Unit, User};
+use super::super::entity::{File, Group, Network, Package, Unit, User};
 use super::super::state::Draft;
 use super::super::surroundings::Surroundings;
 use super::catalog::{self, Entry};
@@ -121,6 +121,11 @@ fn apt_get(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
                 let _ = writeln!(text, "Inst {} (1.0-1 Ubuntu:22.04 [amd64])", entry.name);
             }
         }
+        if *verb == "dist-upgrade" {
+            for name in Surroundings::of(draft).upgrades {
+                let _ = writeln!(text, "Inst {name} [1.0-1] (1.0-2 Ubuntu:22.04 [amd64])");
+            }
+        }
         return Reply::ok(text).took(400);
     }
     let wait_s = option(&flags, &["-o", "--option"])
@@ -146,6 +151,7 @@ fn apt_get(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
 
 fn changing(draft: &mut Draft<'_>, verb: &str, names: &[&str]) -> Reply {
     match verb {
+        "dist-upgrade" => upgrade(draft),
         "install" => install_verb(draft, names),
         "purge" | "remove" => {
             let gone = closure_up(draft, names);
@@ -157,6 +163,45 @@ fn changing(draft: &mut Draft<'_>, verb: &str, names: &[&str]) -> Reply {
         }
         _ => Reply::ok("").took(500),
     }
+}
+
+/// A new kernel only counts after a restart.
+fn ask_for_restart(draft: &mut Draft<'_>, upgraded: &[String]) {
+    if upgraded.iter().any(|name| name.starts_with("linux-")) {
+        let flag = File::new(b"*** System restart required ***\n", 0o644, "root:root");
+        draft.put("/var/run/reboot-required", &flag);
+    }
+}
+
+/// Upgrades everything of which there is a newer version. Interrupted, it leaves the first half of that done, and the last of
+/// them unpacked.
+fn upgrade(draft: &mut Draft<'_>) -> Reply {
+    let mut around = Surroundings::of(draft);
+    let all = std::mem::take(&mut around.upgrades);
+    let (done, rest) = all.split_at(all.len().div_ceil(2));
+    let mut left = around.clone();
+    left.upgrades = rest.to_vec();
+    draft.half_only(|draft| {
+        let torn = done.last();
+        if let Some((name, mut package)) =
+            torn.and_then(|name| Some((name, draft.get::<Package>(name)?)))
+        {
+            "unpacked".clone_into(&mut package.status);
+            draft.put(name, &package);
+        }
+        ask_for_restart(draft, done);
+        draft.put("", &left);
+    });
+    draft.put("", &around);
+    ask_for_restart(draft, &all);
+    let mut text = format!(
+        "{} upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n",
+        all.len()
+    );
+    for name in &all {
+        let _ = writeln!(text, "Setting up {name} (1.0-2) ...");
+    }
+    Reply::ok(text).took(2_000 + 30_000 * all.len() as u64)
 }
 
 /// Everything that must be installed with `names` and is not yet, dependencies first.

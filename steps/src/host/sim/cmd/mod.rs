@@ -1,5 +1,6 @@
 //! The commands of the simulated machine: argv in, answer and changes out.
 
+mod acl;
 mod ansible;
 mod apt;
 mod ask;
@@ -214,7 +215,8 @@ fn tool(program: &str) -> Option<(Option<&'static str>, Handler)> {
 
 fn packaged(program: &str) -> Option<(&'static str, Handler)> {
     Some(match program {
-        "dig" => ("bind9-dnsutils", ask::run as Handler),
+        "setfacl" | "getfacl" => ("acl", acl::run as Handler),
+        "dig" => ("bind9-dnsutils", ask::run),
         "host" => ("bind9-host", ask::run),
         "sudo" => ("sudo", ask::run),
         "ufw" => ("ufw", ask::run),

@@ -232,7 +232,13 @@ pub(crate) fn services(chart: &str) -> &'static [&'static str] {
         "minio-external" => &["minio-external"],
         "rabbitmq-external" => &["rabbitmq-external"],
         "postgresql-external" => &["postgresql-external-ro", "postgresql-external-rw"],
-        "nginx-ingress-services" => &["nginz", "webapp", "account-pages", "team-settings"],
+        "nginx-ingress-services" => &[
+            "account-pages-http",
+            "nginz-http",
+            "nginz-websockets",
+            "team-settings-http",
+            "webapp-http",
+        ],
         _ => &[],
     }
 }
