@@ -75,6 +75,8 @@ causes! {
     RouterLoopback = "routerloopback",
     /// A firewall drops what is forwarded.
     Filtered = "filtered",
+    /// No rule forwards what arrives at port 80.
+    NotForwarded = "notforwarded",
     /// Nothing listens where the self-check arrives.
     Refused = "refused",
     /// A node is not reachable.

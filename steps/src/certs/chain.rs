@@ -113,7 +113,7 @@ pub(crate) fn look(list: &Value, name: &str) -> Look {
         names: names(certificate),
         ..Look::default()
     };
-    issuer(list, &mut look);
+    issuer(list, certificate, &mut look);
     let issuing = condition(certificate, "Issuing");
     let request = newest(list, "CertificateRequest", "Certificate", certificate);
     if let Some(condition) = issuing.filter(|condition| text(condition, "/reason") == "Failed") {
@@ -141,12 +141,16 @@ impl Look {
     }
 }
 
-fn issuer(list: &Value, look: &mut Look) {
+fn issuer(list: &Value, certificate: &Value, look: &mut Look) {
+    let name = match text(certificate, "/spec/issuerRef/name") {
+        "" => ISSUER,
+        name => name,
+    };
     let mut issuers =
-        items(list, "ClusterIssuer").filter(|item| text(item, "/metadata/name") == ISSUER);
+        items(list, "ClusterIssuer").filter(|item| text(item, "/metadata/name") == name);
     let ready = issuers.next().and_then(|issuer| condition(issuer, "Ready"));
     if let Some(ready) = ready.filter(|ready| text(ready, "/status") != "True") {
-        look.stage = format!("issuer {ISSUER}: {}", text(ready, "/reason"));
+        look.stage = format!("issuer {name}: {}", text(ready, "/reason"));
         look.complain("", text(ready, "/message"));
     }
 }

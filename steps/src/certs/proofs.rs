@@ -53,7 +53,9 @@ pub(super) static PROOFS: &[Proof] = &[
     fits(Cause::Filtered, ruled_and_lost),
     against(Cause::Filtered, nodes_reach),
     shows(Cause::Refused, nothing_listens),
-    shows(Cause::Refused, no_forwarding),
+    against(Cause::Refused, no_forwarding),
+    shows(Cause::NotForwarded, no_forwarding),
+    against(Cause::NotForwarded, nodes_reach),
     against(Cause::Refused, nodes_reach),
     shows(Cause::NoRoute, node_is_lost),
     shows(Cause::NoSuchName, name_is_missing),
@@ -75,6 +77,7 @@ pub(super) static PROOFS: &[Proof] = &[
     against(Cause::SolverDown, solver_pods_are_ready),
     shows(Cause::Egress, authority_is_lost),
     against(Cause::Egress, authority_is_reached),
+    against(Cause::Egress, others_drop),
     shows(Cause::ManagerDown, manager_is_sick),
     shows(Cause::BrokenOff, ingress_is_sick),
     fits(Cause::IngressWebhook, ingress_is_sick),
@@ -193,6 +196,13 @@ fn router_fits(f: &Findings) -> Option<String> {
 fn filter_shown(f: &Findings) -> Option<String> {
     let chain = f.droppers.first()?;
     (!lost(f).is_empty()).then(|| format!("{chain} drops what no rule of it lets through"))
+}
+
+fn others_drop(f: &Findings) -> Option<String> {
+    let chain = f.droppers.first()?;
+    Some(format!(
+        "{chain} drops what no rule of it lets through, whatever else is open"
+    ))
 }
 
 fn ruled_and_lost(f: &Findings) -> Option<String> {

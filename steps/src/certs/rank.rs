@@ -2,7 +2,7 @@
 
 use super::cause::Cause;
 use super::classify::Diagnosis;
-use super::findings::Findings;
+use super::findings::{Complaint, Findings};
 use super::proofs::{PROOFS, Says};
 
 /// How a cause stands.
@@ -70,25 +70,60 @@ const LOST: [Cause; 4] = [
 
 /// Complaints that a cause explains.
 fn explains(cause: Cause, said: Cause) -> bool {
-    cause == said || (said == Cause::Hairpin && LOST.contains(&cause))
+    cause == said
+        || (said == Cause::Hairpin && LOST.contains(&cause))
+        || (said == Cause::Refused && cause == Cause::NotForwarded)
 }
 
+/// What is complained about with a cause: one line for each wording, with the names.
 fn said(findings: &Findings, cause: Cause) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for one in &findings.complaints {
-        if one.cause.is_some_and(|said| explains(cause, said)) {
-            let about = match one.name.as_str() {
-                "" => String::new(),
-                name => format!(" of {name}"),
-            };
-            let text = format!("the {}{about} says: {}", one.place, brief(&one.text));
-            if !all.contains(&text) {
-                all.push(text);
-            }
+    let mut all: Vec<(&str, String, Vec<&str>)> = Vec::new();
+    let fits = |one: &&Complaint| one.cause.is_some_and(|said| explains(cause, said));
+    for one in findings.complaints.iter().filter(fits) {
+        let text = root(&one.text);
+        let name = one.name.as_str();
+        // The log repeats what the objects say.
+        let told = all.iter().any(|(_, known, names)| {
+            text.contains(known.as_str()) && (name.is_empty() || names.contains(&name))
+        });
+        if told {
+            continue;
+        }
+        match all
+            .iter_mut()
+            .find(|(place, known, _)| *place == one.place && *known == text)
+        {
+            Some((_, _, names)) => names.push(name),
+            None => all.push((one.place, text, vec![name])),
         }
     }
-    all.truncate(3);
-    all
+    let lines = all
+        .into_iter()
+        .take(3)
+        .map(|(place, text, names)| match names.as_slice() {
+            [] | [""] => format!("the {place} says: {text}"),
+            [name] => format!("the {place} of {name} says: {text}"),
+            [name, rest @ ..] => {
+                format!("the {place} of {name} and of {} more: {text}", rest.len())
+            }
+        });
+    lines.collect()
+}
+
+/// What Go's library says at the end of a complaint about an address, without the address; or the complaint.
+fn root(text: &str) -> String {
+    let text = text.replace("\\\"", "\"");
+    let text = text
+        .split_once("\" logger=")
+        .map_or(text.as_str(), |(text, _)| text);
+    let text = text.rsplit_once("err=\"").map_or(text, |(_, text)| text);
+    let parts = text.rsplit_once("/.well-known/acme-challenge/");
+    let end = parts.and_then(|(_, rest)| rest.split_once(": ").map(|(_, end)| end));
+    // The authority tells the address, too, and its words are the whole.
+    match end.filter(|_| text.contains("Get ")) {
+        Some(end) => brief(end),
+        None => brief(text),
+    }
 }
 
 /// The end of a text, where its root is.
@@ -118,13 +153,17 @@ fn judge(findings: &Findings, cause: Cause) -> Option<Ranked> {
             }
             Says::Fits => {
                 chosen = true;
-                facts_for.push(fact);
+                // What shows it has said as much.
+                if !shown {
+                    facts_for.push(fact);
+                }
             }
             Says::Against => facts_against.push(fact),
         }
     }
     // Of those that explain a lost packet, the topology has to choose one; the rule's own is meant when nothing is known.
-    let meant = cause == Cause::Hairpin || !LOST.contains(&cause) || chosen || shown;
+    let special = LOST.contains(&cause) || cause == Cause::NotForwarded;
+    let meant = cause == Cause::Hairpin || !special || chosen || shown;
     let standing = match (spoken && meant, shown, facts_against.is_empty()) {
         (true, _, false) | (false, true, false) => Standing::Doubted,
         (true, true, true) => Standing::Proved,
@@ -137,7 +176,7 @@ fn judge(findings: &Findings, cause: Cause) -> Option<Ranked> {
     let lost = findings.names_of(Cause::Hairpin);
     let name = match (names.first(), lost.first()) {
         (Some(name), _) => name,
-        (None, Some(name)) if LOST.contains(&cause) => name,
+        (None, Some(name)) if special => name,
         (None, _) => "the name",
     };
     Some(Ranked {

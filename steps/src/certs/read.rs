@@ -115,6 +115,8 @@ const SAID: Phrases<What> = &[
 ];
 
 const SPEAKERS: Phrases<Who> = &[
+    (&["acmesolver", "pull"], Who::Cluster),
+    (&["webhook", "nginx.ingress"], Who::IngressWebhook),
     (&["failed calling webhook", "cert-manager"], Who::Webhook),
     (&["failed to call webhook", "cert-manager"], Who::Webhook),
     (&["failed calling webhook", "nginx"], Who::IngressWebhook),
@@ -137,6 +139,7 @@ const SPEAKERS: Phrases<Who> = &[
     (&["/.well-known/acme-challenge/"], Who::SelfCheck),
     (&["wrong status code"], Who::SelfCheck),
     (&["did not get expected response"], Who::SelfCheck),
+    (&["did not match expected"], Who::SelfCheck),
     (&["certificaterequest"], Who::Cluster),
     (&["issuer"], Who::Cluster),
     (&["issuance"], Who::Cluster),
@@ -323,7 +326,14 @@ pub(super) fn read(text: &str) -> Reading {
         Who::Cluster => first(INSIDE, text),
         Who::Authority | Who::Nobody => first(INSIDE, text),
     };
-    Reading { who: spoken, what }
+    match (spoken, what) {
+        // What happens inside the cluster may be told in the same breath.
+        (Who::SelfCheck, None) => Reading {
+            who: Who::Cluster,
+            what: first(INSIDE, text),
+        },
+        _ => Reading { who: spoken, what },
+    }
 }
 
 /// Until when the authority refuses, or cert-manager waits, as the text says it; and the same as Unix time in milliseconds.

@@ -22,7 +22,7 @@ const DECIDED_MS: u64 = 0;
 /// Packets that are lost stay lost; one retry of the self-check shows it.
 const LOST_MS: u64 = 25_000;
 /// The solver needs a moment to start, nginx one to load its rules.
-const STARTING_MS: u64 = 50_000;
+const STARTING_MS: u64 = 35_000;
 
 const ANEW: &str = "`wiab apply` looks at every step again and puts it back";
 
@@ -220,9 +220,16 @@ pub(super) static SIGNS: &[Sign] = &[
     },
     Sign {
         cause: Cause::Filtered,
-        meaning: "a firewall drops packets from the VMs to the public address, though the hairpin rule is there",
+        meaning: "a firewall on this machine drops packets of the VMs",
         step: "fw.verify",
         cure: "look at `sudo nft list ruleset` for chains of others at the forward hook that drop, let the VMs' bridge pass there, then `wiab apply`",
+        patience_ms: LOST_MS,
+    },
+    Sign {
+        cause: Cause::NotForwarded,
+        meaning: "nothing listens where the challenge arrives, for no rule forwards port 80 to the nodes",
+        step: "fw.apply",
+        cure: ANEW,
         patience_ms: LOST_MS,
     },
     Sign {

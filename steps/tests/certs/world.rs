@@ -9,6 +9,7 @@ use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::certs::KubeNode;
 use wiab_steps::kinds::certs::calling_checked::CallingChecked;
 use wiab_steps::kinds::certs::cert_ready::CertReady;
+use wiab_steps::kinds::certs::cert_rehearsed::CertRehearsed;
 use wiab_steps::kinds::certs::cert_restored::CertRestored;
 use wiab_steps::kinds::certs::cert_saved::CertSaved;
 use wiab_steps::kinds::certs::hairpin_needed::HairpinNeeded;
@@ -115,6 +116,21 @@ pub(crate) fn ready(certificate: &str) -> CertReady {
         host_ip: HOST_IP.to_owned(),
         way: None,
         ground: Some(looked_at()),
+        cures: None,
+        deadline_ms: 20 * 60_000,
+    }
+}
+
+pub(crate) fn rehearsed() -> CertRehearsed {
+    CertRehearsed {
+        toolbox: toolbox(),
+        names: NAMES.map(str::to_owned).to_vec(),
+        email: "admin@wire.example.org".to_owned(),
+        certificates: vec![CSR.to_owned(), "sftd".to_owned()],
+        host_ip: HOST_IP.to_owned(),
+        way: None,
+        ground: looked_at(),
+        cures: None,
         deadline_ms: 20 * 60_000,
     }
 }
@@ -260,6 +276,9 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
         needed: value("yes"),
     };
     let pending = well().await;
+    let ruled = World::new(ground.clone());
+    ruled.done(&rule(None)).await;
+    let ruled = ruled.host.machine();
     vec![
         looking("the way, measured", &ground, &probe(HOST_IP)),
         scenario(
@@ -275,6 +294,7 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
             &filter,
         ),
         scenario("certs", "certificate of six names", &pending, &ready(CSR)),
+        scenario("certs", "rehearsal", &ruled, &rehearsed()),
         looking("certificate that is there", &issued, &ready(CSR)),
         scenario("certs", "save", &issued, &saved(&ends)),
         scenario("certs", "restore", &anew, &restored()),

@@ -4,22 +4,24 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use wiab_engine::id::Lane;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
 use super::super::tool::Toolbox;
-use super::super::{Act, bound, only_looked};
+use super::super::{Act, bound};
+use super::cure::{Cures, Image};
+use super::follow::{Wanted, follow};
 use super::looks::Ground;
 use super::verdict::Case;
-use super::watch::{News, Watch, list, valid};
-use crate::certs::{ISSUER, NAMESPACE, Ready, look};
+use super::watch::{list, valid};
+use crate::certs::{ISSUER, Ready, look};
 use crate::host::Host;
 use crate::host::shell::Shell;
 use crate::kind::{About, Input, Kind, Out, Pace};
 
-/// How long trouble without a known cause is waited out after its evidence was taken, in milliseconds.
-const HOPE_MS: u64 = 300_000;
-
+/// How long diagnoses and cures may take besides, in milliseconds.
+const MARGIN_MS: u64 = 600_000;
 /// A certificate that shall be issued and valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,9 @@ pub struct CertReady {
     /// What can be looked at in case of trouble.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ground: Option<Ground>,
+    /// What may be done about trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cures: Option<Cures>,
     /// How long it may take, in milliseconds.
     pub deadline_ms: u64,
 }
@@ -52,48 +57,15 @@ impl CertReady {
     /// Output: who issues it.
     pub const ISSUER: Out<Self> = Out::new("issuer");
 
-    /// Follows it to its end.
-    async fn wait(&self, sh: Shell<'_>) -> Result<Receipt, Failure> {
-        let mut watch = Watch::new(sh, &self.toolbox, vec![&self.certificate], self.deadline_ms);
-        let case = Case {
+    fn case<'a>(&'a self, sh: Shell<'a>) -> Case<'a> {
+        Case {
             sh,
             toolbox: &self.toolbox,
             ground: self.ground.as_ref(),
             host_ip: &self.host_ip,
+            issuer: ISSUER,
             way: self.way.as_ref().and_then(Input::get).map(String::as_str),
-        };
-        let mut last: Option<Failure> = None;
-        loop {
-            match watch.next().await? {
-                News::Ready(ready) => {
-                    let ready = ready.first().map(receipt);
-                    return ready.ok_or_else(|| Failure::clean("no certificate was asked for"));
-                }
-                News::Trouble(trouble) => {
-                    let ranking = case.diagnose(&trouble).await?;
-                    let failure = case.failure(&trouble, &ranking);
-                    if ranking.first().is_some() || trouble.look.failed.is_some() {
-                        return Err(failure);
-                    }
-                    // What is not known may still go away by itself.
-                    watch.hope(HOPE_MS);
-                    last = Some(failure);
-                }
-                News::Late => return Err(last.unwrap_or_else(|| self.late(watch.said()))),
-            }
         }
-    }
-
-    fn late(&self, last: &str) -> Failure {
-        let seconds = self.deadline_ms / 1_000;
-        Failure::clean(format!(
-            "certificate {} was not issued within {seconds} s: {last}",
-            self.certificate
-        ))
-        .hint(format!(
-            "look at `kubectl describe certificate,order,challenge -n {NAMESPACE}`; then `wiab apply --resume`"
-        ))
-        .code("cert.late")
     }
 }
 
@@ -104,8 +76,9 @@ impl Kind for CertReady {
         probe: "Asks once for Certificate, CertificateRequest, Order, Challenges and issuer: ready, and not expired.",
         effect: "Follows the chain every few seconds until the deadline. At the first trouble that stays it gathers the evidence and \
                  names the causes, with what speaks for and against each. After a failed issuance it asks cert-manager for \
-                 another attempt at once.",
-        undo: "Nothing to undo.",
+                 another attempt at once. Where the settings let it, it first does what a step of the plan would do against a \
+                 cause that measurement shows, verifies it with packets, and takes back what was temporary.",
+        undo: "Removes what a cure has put on the host, and brings the rules back to what they were.",
     };
 
     fn summary(&self) -> String {
@@ -113,16 +86,28 @@ impl Kind for CertReady {
     }
 
     fn undo_summary(&self) -> String {
-        "nothing to undo".to_owned()
+        match self.cures {
+            Some(_) => "bring back the rules that were there before cures",
+            None => "nothing to undo",
+        }
+        .to_owned()
     }
 
     fn undo_class(&self) -> UndoClass {
-        UndoClass::NothingToUndo
+        match self.cures {
+            Some(_) => UndoClass::Reversible,
+            None => UndoClass::NothingToUndo,
+        }
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        let host = self.cures.iter().map(|_| Lane::new("host-net"));
+        host.collect()
     }
 
     fn pace(&self) -> Pace {
         Pace {
-            timeout_ms: self.deadline_ms.saturating_add(120_000),
+            timeout_ms: self.deadline_ms.saturating_add(MARGIN_MS),
             usual_ms: 90_000,
             ..Pace::QUICK
         }
@@ -134,7 +119,8 @@ impl Kind for CertReady {
 }
 
 impl Act for CertReady {
-    type Image = ();
+    /// What was there before any cure; `None` where nothing may be done.
+    type Image = Option<Image>;
 
     async fn probe(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
         if self.toolbox.image.get().is_none() || self.toolbox.tree.get().is_none() {
@@ -153,16 +139,28 @@ impl Act for CertReady {
         })
     }
 
-    async fn capture(&self, _: Shell<'_>) -> Result<(), Failure> {
-        Ok(())
+    async fn capture(&self, sh: Shell<'_>) -> Result<Option<Image>, Failure> {
+        match &self.cures {
+            Some(cures) => cures.capture(sh).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    async fn apply(&self, sh: Shell<'_>, (): &()) -> Result<Receipt, Failure> {
-        // Asking for another attempt is no state that anybody could restore.
-        self.wait(sh).await.map_err(only_looked)
+    async fn apply(&self, sh: Shell<'_>, _: &Option<Image>) -> Result<Receipt, Failure> {
+        let wanted = Wanted {
+            names: vec![&self.certificate],
+            deadline_ms: self.deadline_ms,
+        };
+        let ready = follow(self.case(sh), wanted, self.cures.as_ref()).await?;
+        let ready = ready.first().map(receipt);
+        ready.ok_or_else(|| Failure::clean("no certificate was asked for"))
     }
 
-    async fn undo(&self, _: Shell<'_>, (): &()) -> Result<(), Failure> {
-        Ok(())
+    async fn undo(&self, sh: Shell<'_>, before: &Option<Image>) -> Result<(), Failure> {
+        match (&self.cures, before) {
+            (Some(cures), Some(image)) => cures.undo(sh, image).await,
+            (Some(cures), None) => cures.settle(sh, "taken back with the step").await,
+            (None, _) => Ok(()),
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 pub mod calling_checked;
 pub mod cert_ready;
+pub mod cert_rehearsed;
 pub mod cert_restored;
 pub mod cert_saved;
+pub mod cure;
+mod follow;
 pub mod hairpin_needed;
 pub mod hairpin_rpfilter;
 pub mod https_answers;

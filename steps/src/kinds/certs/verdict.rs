@@ -1,11 +1,16 @@
 //! From trouble to its causes: the evidence is gathered and told to the journal, and becomes the failure that people read.
 
+use serde_json::Value;
+use wiab_engine::book::Diagnosis;
+use wiab_engine::event::Suspect;
 use wiab_engine::outcome::Failure;
 
 use super::super::tool::Toolbox;
-use super::looks::{Evidence, Ground, Scene, gather};
+use super::looks::{Evidence, Ground, Scene, gather, measure};
 use super::watch::Trouble;
-use crate::certs::{Cause, Diagnosis, Findings, Ranked, Ranking, Standing, rank, stories, until};
+use crate::certs::{
+    Cause, Diagnosis as Known, Findings, Ranked, Ranking, Standing, rank, stories, until,
+};
 use crate::host::shell::Shell;
 
 /// Where and for what certificates are asked.
@@ -16,6 +21,8 @@ pub(super) struct Case<'a> {
     /// Without it only the chain itself is looked at.
     pub(super) ground: Option<&'a Ground>,
     pub(super) host_ip: &'a str,
+    /// The issuer's name.
+    pub(super) issuer: &'a str,
     /// What was measured before: the reason of `hairpin.needed/1`.
     pub(super) way: Option<&'a str>,
 }
@@ -40,7 +47,7 @@ impl Case<'_> {
         };
         findings.complain(&trouble.look.name, &trouble.complaint, "chain");
         let ranking = rank(&findings);
-        self.tell(&evidence, &ranking);
+        self.tell(&evidence, &ranking).await?;
         Ok(ranking)
     }
 
@@ -58,15 +65,46 @@ impl Case<'_> {
         findings
     }
 
-    fn tell(&self, evidence: &[Evidence], ranking: &Ranking) {
+    async fn tell(&self, evidence: &[Evidence], ranking: &Ranking) -> Result<(), Failure> {
+        let cx = self.sh.cx;
         for one in evidence {
-            let text = format!("evidence {}: {}\n{}\n", one.topic, one.summary, one.body);
-            self.sh.cx.evidence.push(&text);
+            cx.take_evidence(&one.topic, &one.summary, &one.body)
+                .await?;
         }
-        self.sh
-            .cx
-            .evidence
-            .push(&format!("diagnosis\n{}", ranking.text()));
+        let suspects = ranking.causes.iter().map(|ranked| Suspect {
+            cause: ranked.cause.code().to_owned(),
+            meaning: format!("{} ({})", ranked.meaning, ranked.standing.name()),
+            facts_for: ranked.facts_for.clone(),
+            facts_against: ranked.facts_against.clone(),
+            step: Some(ranked.step.to_owned()),
+            cure: ranked.cure.clone(),
+        });
+        let unseen = ranking.unseen.iter();
+        let unseen = unseen.map(|what| format!("could not be seen: {what}"));
+        let diagnosis = Diagnosis {
+            ranking: suspects.collect(),
+            unknown: ranking.unknown.iter().cloned().chain(unseen).collect(),
+            chosen: ranking.first().map(|first| first.cause.code().to_owned()),
+        };
+        Ok(cx.diagnosed(&diagnosis).await?)
+    }
+
+    /// Whether packets show that a cause is gone; what they show, either way.
+    pub(super) async fn verify(&self, cause: Cause) -> Result<String, String> {
+        let Some(ground) = self.ground else {
+            return Err("nothing can be measured here".to_owned());
+        };
+        let list = Value::Null;
+        let scene = Scene {
+            sh: self.sh,
+            toolbox: self.toolbox,
+            ground,
+            host_ip: self.host_ip,
+            names: Vec::new(),
+            list: &list,
+            certificates: Vec::new(),
+        };
+        measure(&scene, cause).await
     }
 
     /// The failure that trouble amounts to.
@@ -92,7 +130,8 @@ impl Case<'_> {
             why = format!("{why}; measured before: {way}");
         }
         let others = ranking.causes.iter().skip(1);
-        let others = others.filter(|one| one.standing != Standing::Doubted);
+        let others =
+            others.filter(|one| one.standing != Standing::Doubted && one.cause != Cause::Backoff);
         for other in others.take(2) {
             why = format!("{why}; besides: {} (step {})", other.meaning, other.step);
         }
@@ -115,7 +154,7 @@ impl Case<'_> {
             name => name,
         };
         if first.cure.contains("the name") {
-            return Diagnosis::of(first.cause).cure(name, self.host_ip);
+            return Known::of(first.cause).cure(name, self.host_ip);
         }
         first.cure.clone()
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::kube::{self, text};
 use super::super::state::Draft;
-use super::{ISSUER, Issuance, Stage};
+use super::{Issuance, Stage};
 
 /// `0101 00:05:12.000000`.
 fn stamp(draft: &Draft<'_>) -> String {
@@ -21,13 +21,15 @@ pub(crate) fn log(draft: &mut Draft<'_>) -> String {
         "I{at}       1 controller.go:91] \"starting controller\" logger=\"cert-manager.controller\"\n"
     );
     let quoted = |text: &str| text.replace('"', "\\\"");
-    if let Some(issuer) = kube::get(draft, "ClusterIssuer", "", ISSUER)
-        && text(&issuer, "/status/conditions/0/status") == "False"
-    {
+    for issuer in kube::list(draft, "ClusterIssuer", None) {
+        if text(&issuer, "/status/conditions/0/status") != "False" {
+            continue;
+        }
         let why = quoted(text(&issuer, "/status/conditions/0/message"));
+        let name = text(&issuer, "/metadata/name");
         let _ = writeln!(
             log,
-            "E{at}       1 setup.go:225] \"failed to register an ACME account\" err=\"{why}\" logger=\"cert-manager.clusterissuers\" resource_name=\"{ISSUER}\""
+            "E{at}       1 setup.go:225] \"failed to register an ACME account\" err=\"{why}\" logger=\"cert-manager.clusterissuers\" resource_name=\"{name}\""
         );
     }
     for name in draft.names::<Issuance>("") {

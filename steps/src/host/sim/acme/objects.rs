@@ -124,8 +124,8 @@ pub(super) fn put_certificate(
 }
 
 /// Registers the issuer's account, if the authority lets it.
-pub(super) fn register(draft: &mut Draft<'_>) -> bool {
-    let key = kube::key("ClusterIssuer", "", ISSUER);
+pub(super) fn register(draft: &mut Draft<'_>, issuer: &str) -> bool {
+    let key = kube::key("ClusterIssuer", "", issuer);
     let Some(mut object) = draft.get::<KubeObject>(&key) else {
         return false;
     };
@@ -145,7 +145,8 @@ pub(super) fn register(draft: &mut Draft<'_>) -> bool {
     if found.is_err() {
         return false;
     }
-    if kube::get(draft, "Secret", MANAGER, ACCOUNT).is_none() {
+    let account = text(&object.json, "/spec/acme/privateKeySecretRef/name").to_owned();
+    if kube::get(draft, "Secret", MANAGER, &account).is_none() {
         let secret = STANDARD.encode(format!(
             "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
             uid(draft, "account")
@@ -154,7 +155,7 @@ pub(super) fn register(draft: &mut Draft<'_>) -> bool {
             draft,
             json!({
                 "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-                "metadata": {"name": ACCOUNT, "namespace": MANAGER},
+                "metadata": {"name": account, "namespace": MANAGER},
                 "data": {"tls.key": secret},
             }),
         );
@@ -179,7 +180,8 @@ pub(super) fn valid_secret(draft: &Draft<'_>, certificate: &Value, names: &[Stri
         return false;
     };
     let issuer = secret.pointer("/metadata/annotations/cert-manager.io~1issuer-name");
-    let paper = Paper::of(&secret).filter(|_| issuer.and_then(Value::as_str) == Some(ISSUER));
+    let paper = Paper::of(&secret)
+        .filter(|_| issuer.and_then(Value::as_str) == Some(super::issuer_of(certificate)));
     paper.is_some_and(|paper| {
         outside::joined(&paper.names) == outside::joined(names)
             && paper.not_after_ms > draft.wall_ms() + RENEW_BEFORE_MS
@@ -188,7 +190,8 @@ pub(super) fn valid_secret(draft: &Draft<'_>, certificate: &Value, names: &[Stri
 
 /// Writes a certificate's secret; answers when it is renewed, in milliseconds from now.
 pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64) -> u64 {
-    let issuer = kube::get(draft, "ClusterIssuer", "", ISSUER).unwrap_or_default();
+    let named = super::issuer_of(certificate);
+    let issuer = kube::get(draft, "ClusterIssuer", "", named).unwrap_or_default();
     let test = text(&issuer, "/spec/acme/server").contains("staging");
     let names = certificate
         .pointer("/spec/dnsNames")
@@ -223,7 +226,7 @@ pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64)
             "annotations": {
                 "cert-manager.io/alt-names": shown.join(","),
                 "cert-manager.io/certificate-name": text(certificate, "/metadata/name"),
-                "cert-manager.io/issuer-kind": "ClusterIssuer", "cert-manager.io/issuer-name": ISSUER,
+                "cert-manager.io/issuer-kind": "ClusterIssuer", "cert-manager.io/issuer-name": named,
             },
         },
         "data": {"tls.crt": STANDARD.encode(paper.pem()), "tls.key": STANDARD.encode(key)},

@@ -16,7 +16,7 @@ use super::super::login::Login;
 use super::super::nft_hairpin::NftHairpin;
 use super::super::tool::Toolbox;
 use super::KubeNode;
-use crate::certs::Findings;
+use crate::certs::{Cause, End, Findings, HERE, Way};
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Output};
 
@@ -123,6 +123,26 @@ fn bounded(text: String) -> String {
     let left = text.len() - end;
     let kept = text.get(..end).unwrap_or_default();
     format!("{kept}\n… {left} bytes left out …\n")
+}
+
+/// Measures with packets whether a cause is gone; what was seen, either way.
+pub(in crate::kinds) async fn measure(scene: &Scene<'_>, cause: Cause) -> Result<String, String> {
+    let seen = match cause {
+        Cause::Egress | Cause::SolverDown => nodes::authority(scene).await?,
+        _ => nodes::ways(scene).await?,
+    };
+    let mut tries = seen.findings.ways.iter().chain(&seen.findings.egress);
+    // This machine reaches the authority or not, whatever the nodes do.
+    let fails = |way: &Way| match (cause, way.end) {
+        (_, End::Answered) => false,
+        // With the rules there may be something else on the way.
+        (Cause::NotForwarded, end) => end == End::Refused,
+        (_, End::Refused | End::Lost | End::NotTried) => way.from != HERE,
+    };
+    if tries.any(fails) {
+        return Err(seen.summary);
+    }
+    Ok(seen.summary)
 }
 
 /// Looks at everything, at once.
