@@ -227,7 +227,7 @@ pub(super) static SIGNS: &[Sign] = &[
     },
     Sign {
         cause: Cause::NotForwarded,
-        meaning: "nothing listens where the challenge arrives, for no rule forwards port 80 to the nodes",
+        meaning: "what arrives at port 80 is not forwarded to the nodes",
         step: "fw.apply",
         cure: ANEW,
         patience_ms: LOST_MS,
