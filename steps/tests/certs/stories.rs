@@ -245,7 +245,11 @@ async fn told_by_words(ruled: &Machine) -> String {
     let never = ready(CSR);
     for (title, error) in CHECKS {
         let silent = title.contains("name service");
-        let server = if silent { "169.254.25.10" } else { "192.0.2.53" };
+        let server = if silent {
+            "169.254.25.10"
+        } else {
+            "192.0.2.53"
+        };
         let machine = ruled.clone().with_deaf_resolver(server);
         let error = error.replace("NAME", NAMES[0]);
         let machine = ask(machine.with_check_error(NAMES[0], &error));
