@@ -7,6 +7,7 @@ mod cgroup;
 mod cmd;
 mod e2e;
 mod error;
+mod hairpin;
 mod image;
 mod inside;
 mod machine;
@@ -17,7 +18,9 @@ mod say;
 mod selftest;
 mod snapshot;
 mod sources;
+mod step;
 mod sys;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,6 +85,23 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Proves with real packets what wiab says about the way from the VMs to the public address, and its cure.
+    Hairpin {
+        /// Leaves the machine running if it fails.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// One of wiab's steps, on the machine.
+    #[command(hide = true)]
+    Step,
+    /// A web server that tells who it is.
+    #[command(hide = true)]
+    Web {
+        /// Its name.
+        name: String,
+        /// Its port.
+        port: u16,
+    },
     /// The inner half of the lab.
     #[command(hide = true)]
     Inside {
@@ -109,8 +129,11 @@ fn run(args: Args) -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         return Err(LabError::NotRoot);
     }
-    if let Action::Inside { order } = &args.action {
-        return Err(inside::run(order));
+    match &args.action {
+        Action::Inside { order } => return Err(inside::run(order)),
+        Action::Step => return step::serve().map(|()| ExitCode::SUCCESS),
+        Action::Web { name, port } => return web::serve(name, *port).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     sys::catch_signals()?;
     let cache = Cache::open(args.cache)?;
@@ -136,8 +159,9 @@ fn run(args: Args) -> Result<ExitCode> {
         }
         Action::Selftest => selftest::run(&cache)?,
         Action::E2e { wiab, keep } => e2e::run(&cache, &wiab, keep)?,
+        Action::Hairpin { keep } => hairpin::run(&cache, keep)?,
         // Handled above.
-        Action::Inside { .. } => {}
+        Action::Inside { .. } | Action::Step | Action::Web { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ pub mod cert_restored;
 pub mod cert_saved;
 pub mod hairpin_needed;
 pub mod hairpin_rpfilter;
+pub(crate) mod hairpin_way;
 pub mod https_answers;
 mod kept;
 pub mod turn_listens;
