@@ -301,8 +301,25 @@ pub(crate) enum JournalCommand {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Check every frame, both chains, the copies and the captured output
-    Verify,
+    /// Why something failed: what was tried and seen, which cause and why, what is open, what cures it
+    Why {
+        /// A step, or `certs` for everything about certificates; without it everything that failed
+        what: Option<String>,
+        /// The run: its id, a prefix of it, `latest`, or an exported file
+        #[arg(default_value = "latest")]
+        run: String,
+        /// With every event and the captured output
+        #[arg(long)]
+        full: bool,
+    },
+    /// Check every frame, both chains, the copies and the captured output; print the head to keep
+    Verify {
+        /// Check this exported run instead
+        file: Option<PathBuf>,
+        /// Hold it against a head that was kept: is everything up to it still there, unaltered?
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
     /// Write a run into one file
     Export {
         /// The run: its id, a prefix of it, or `latest`

@@ -106,6 +106,7 @@ impl Drive<'_> {
         display.finish();
         drop(server);
         let state = result.map_err(|error| self.broken(&error))?;
+        self.tell_owed(&state)?;
         let code = match state.ended {
             Some(Outcome::Interrupted) => asked.code(),
             Some(Outcome::FailedKept) if failure::only_checks_failed(&state) => Code::Preflight,
@@ -114,6 +115,21 @@ impl Drive<'_> {
         };
         self.report(&state, code);
         Ok((state, code))
+    }
+
+    /// Tells what is owed after the run, if that has changed.
+    fn tell_owed(&self, state: &RunState) -> Result<(), Problem> {
+        let before = self.app.printer.owes();
+        if !before && state.owed().next().is_none() {
+            return Ok(());
+        }
+        let mut runs = Installation::default();
+        for frame in self.journal.frames(1) {
+            let frame = frame.map_err(|error| store::problem(&error, &self.app.suffix()))?;
+            store::fold(&mut runs, &frame)?;
+        }
+        crate::owed::tell(self.app, &runs);
+        Ok(())
     }
 
     fn serve(&self, display: &Arc<Display>) -> Result<Arc<Server>, Problem> {

@@ -12,6 +12,7 @@ mod drive;
 mod exit;
 mod leased;
 mod machine;
+mod owed;
 mod problem;
 mod run_display;
 mod saved;

@@ -9,6 +9,7 @@ use wiab_journal::{Frame, JournalError, Options, Reader, Source};
 use crate::app::App;
 use crate::dirs::Dirs;
 use crate::exit::Code;
+use crate::owed;
 use crate::problem::{Problem, chain};
 use crate::screen::status::RunView;
 
@@ -25,8 +26,17 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the journal; `None` if there is none yet.
+    /// Opens the journal; `None` if there is none yet. Tells what is owed.
     pub(crate) fn open(app: &App, dirs: &Dirs) -> Result<Option<Self>, Problem> {
+        let store = Self::quietly(app, dirs)?;
+        if let Some(store) = &store {
+            owed::tell(app, &store.own);
+        }
+        Ok(store)
+    }
+
+    /// The same for a command that tells what is owed itself.
+    pub(crate) fn quietly(app: &App, dirs: &Dirs) -> Result<Option<Self>, Problem> {
         let dir = dirs.journal();
         let reader = match Reader::open(&dir, options(app)) {
             Ok(reader) => reader,

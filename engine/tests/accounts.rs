@@ -76,9 +76,10 @@ impl Step for Ruler {
     fn probe<'a>(&'a self, _: &'a StepCx) -> BoxFuture<'a, Result<Probe, Failure>> {
         let done = self.done.load(Ordering::SeqCst);
         Box::pin(async move {
-            Ok(match done {
-                true => Probe::Satisfied(Receipt::default()),
-                false => Probe::Absent,
+            Ok(if done {
+                Probe::Satisfied(Receipt::default())
+            } else {
+                Probe::Absent
             })
         })
     }
@@ -117,7 +118,7 @@ impl Scrub for Hunter {
     }
 }
 
-fn plan_opened(undo: UndoClass) -> RunOpened {
+fn plan_opened(undo: &UndoClass) -> RunOpened {
     let mut plan = chain(&["cert.wait"]);
     for step in &mut plan.steps {
         step.undo = undo.clone();
@@ -162,7 +163,7 @@ fn owed(journal: &Journal) -> Vec<String> {
 }
 
 /// The first run falls over while the rule is there.
-fn fallen(dir: &Path, ruler: &Ruler, undo: UndoClass) -> Journal {
+fn fallen(dir: &Path, ruler: &Ruler, undo: &UndoClass) -> Journal {
     let journal = open(dir);
     ruler.fails.store(true, Ordering::SeqCst);
     let runner = Runner::fresh(FIRST, plan_opened(undo), world(&journal, FIRST, ruler));
@@ -175,7 +176,7 @@ fn fallen(dir: &Path, ruler: &Ruler, undo: UndoClass) -> Journal {
 fn what_one_run_owes_a_later_one_settles_although_its_look_finds_nothing_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let ruler = Ruler::default();
-    let journal = fallen(dir.path(), &ruler, UndoClass::NothingToUndo);
+    let journal = fallen(dir.path(), &ruler, &UndoClass::NothingToUndo);
     assert_eq!(owed(&journal), ["01010101 nat.rule cert.wait"]);
 
     ruler.done.store(true, Ordering::SeqCst);
@@ -183,7 +184,7 @@ fn what_one_run_owes_a_later_one_settles_although_its_look_finds_nothing_to_do()
         .owed()
         .map(|open| open.owed.clone())
         .collect();
-    let opened = plan_opened(UndoClass::NothingToUndo);
+    let opened = plan_opened(&UndoClass::NothingToUndo);
     let runner = Runner::fresh(SECOND, opened, world(&journal, SECOND, &ruler)).owed(open);
     assert_eq!(drive(runner), Outcome::Completed);
     assert_eq!(owed(&journal), [""; 0]);
@@ -197,7 +198,7 @@ fn what_one_run_owes_a_later_one_settles_although_its_look_finds_nothing_to_do()
 fn a_rollback_settles_what_a_step_with_nothing_to_undo_owes() {
     let dir = tempfile::tempdir().unwrap();
     let ruler = Ruler::default();
-    let journal = fallen(dir.path(), &ruler, UndoClass::NothingToUndo);
+    let journal = fallen(dir.path(), &ruler, &UndoClass::NothingToUndo);
     let state = history(&journal).run(FIRST).unwrap().state.clone();
     let began = wiab_engine::event::UnwindBegan {
         cause: wiab_engine::event::Cause::Operator,
@@ -216,7 +217,7 @@ fn accounts_are_scrubbed_and_bounded_and_told_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let ruler = Ruler::default();
     let journal = open(dir.path());
-    let opened = plan_opened(UndoClass::Reversible);
+    let opened = plan_opened(&UndoClass::Reversible);
     let runner = Runner::fresh(FIRST, opened, world(&journal, FIRST, &ruler));
     assert_eq!(drive(runner), Outcome::Completed);
     assert!(ruler.refused.lock().unwrap().is_empty());

@@ -7,7 +7,7 @@ use crate::own::{NO_RUN, RunImported};
 use crate::types::{Frame, Hash, RunKey};
 
 /// The newest durable event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Default, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// Its sequence number; 0 for an empty journal.
     pub seq: u64,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::bundle;
+use crate::catalog::Head;
 use crate::copy;
 use crate::error::JournalError;
 use crate::layout::entries;
@@ -46,6 +47,8 @@ pub struct VerifyReport {
     pub imported: u64,
     /// Runs, own and imported.
     pub runs: u64,
+    /// The last event: its hash is a fingerprint of the whole journal.
+    pub head: Head,
     /// Everything that is wrong; empty when all is well.
     pub findings: Vec<Finding>,
 }
@@ -79,6 +82,29 @@ impl VerifyReport {
     }
 }
 
+/// The event with this hash, in the journal or in an imported run: if there is one and the chains are whole, nothing up to
+/// it was altered or left out since the hash was noted.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as everywhere where a journal is opened"
+)]
+pub fn place_of(dir: &Path, options: Options, hash: &Hash) -> Result<Option<u64>, JournalError> {
+    let reader = Reader::open(dir, options.clone())?;
+    for frame in reader.frames(1) {
+        let frame = frame?;
+        if frame.hash == *hash {
+            return Ok(Some(frame.seq));
+        }
+    }
+    for run in reader.runs().iter().filter(|run| run.imported) {
+        let frames = reader.run_frames(&run.run)?;
+        if let Some(frame) = frames.iter().find(|frame| frame.hash == *hash) {
+            return Ok(Some(frame.seq));
+        }
+    }
+    Ok(None)
+}
+
 /// Verifies a journal. What is damaged is a finding; an error means that nothing could be verified: a missing or
 /// newer journal, or one that somebody holds.
 #[expect(
@@ -99,6 +125,7 @@ pub fn verify(dir: &Path, options: Options) -> Result<VerifyReport, JournalError
     } else {
         report.frames = reader.opening().frames;
     }
+    report.head = reader.head();
     report.runs = u64::try_from(reader.runs().len()).unwrap_or(u64::MAX);
     check_copies(&reader, &mut report)?;
     check_blobs(&reader, &mut report)?;

@@ -10,12 +10,15 @@ use crate::exit::Code;
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::screen::doctor::Findings;
+use crate::store::Store;
 use crate::{drive, setup};
 
 /// Looks, and tells everything that it found.
 pub(crate) fn run(app: &App) -> Result<Code, Problem> {
     let config = app.config(&[])?;
     let dirs = app.dirs(&config)?;
+    // What earlier runs owe is told; a journal that cannot be read is no matter of this command.
+    drop(Store::open(app, &dirs));
     let checks = Selection {
         only: vec![PREFLIGHT.to_owned()],
         ..Selection::default()

@@ -114,6 +114,9 @@ when a run is done with: {\"type\":\"end\",\"run\":\"...\",\"outcome\":\"complet
 and last
   {\"type\":\"exit\",\"exit\":{\"code\":0,\"name\":\"ok\"}}
 
+While something temporary is on the host that a step has not removed yet, every object but events has
+  \"owed\":[{\"id\":\"...\",\"what\":\"...\",\"settle\":\"...\",\"step\":\"...\",\"run\":\"...\",\"since\":\"...\"}]
+
 All other commands write one document with a `schema` of its own line.
 A reader must ignore fields and types it does not know. A new minor number of the schema only adds; a new
 major number changes.

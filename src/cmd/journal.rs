@@ -4,27 +4,44 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use wiab_engine::state::RunState;
-use wiab_journal::{Journal, JournalError, bundle, recover, verify};
+use wiab_journal::{Journal, bundle, recover};
 
+use super::{verify, why};
 use crate::app::App;
 use crate::cli::JournalCommand;
 use crate::dirs::Dirs;
 use crate::exit::Code;
 use crate::problem::Problem;
-use crate::screen::{count, event, journal, status};
+use crate::screen::{event, journal, status};
 use crate::store::{self, Store};
 use crate::ui::printer::JSON_SCHEMA;
 use crate::ui::style::harmless;
 
 /// Runs a verb.
 pub(crate) fn run(app: &App, command: &JournalCommand) -> Result<Code, Problem> {
+    if let JournalCommand::Verify {
+        file: Some(path),
+        head,
+    } = command
+    {
+        return verify::file(app, path, head.as_deref());
+    }
+    if let JournalCommand::Why { what, run, full } = command
+        && let Some(path) = why::as_file(run)
+    {
+        return why::file(app, path, why::Question::new(what.as_deref(), run, *full));
+    }
     let config = app.config(&[])?;
     let dirs = app.dirs(&config)?;
     match command {
         JournalCommand::List => list(app, &dirs),
         JournalCommand::Log { run, step } => log(app, &dirs, run, step.as_deref()),
         JournalCommand::Show { run, at, follow } => show(app, &dirs, run, *at, *follow),
-        JournalCommand::Verify => check(app, &dirs),
+        JournalCommand::Verify { head, .. } => verify::journal(app, &dirs, head.as_deref()),
+        JournalCommand::Why { what, run, full } => {
+            let question = why::Question::new(what.as_deref(), run, *full);
+            why::journal(app, &dirs, question)
+        }
         JournalCommand::Export { run, out } => export(app, &dirs, run, out),
         JournalCommand::Import { file } => import(app, &dirs, file),
         JournalCommand::Recover => rebuild(app, &dirs),
@@ -142,72 +159,6 @@ fn show(app: &App, dirs: &Dirs, run: &str, at: Option<u64>, follow: bool) -> Res
         super::status::follow(app, dirs, run.id, from, &events)?;
     }
     Ok(Code::Ok)
-}
-
-/// Whether the state directory takes a lock at all. Where it does not, nothing is known about the journal, and rebuilding
-/// it would be the wrong advice.
-fn readable(app: &App, dirs: &Dirs) -> Result<(), Problem> {
-    let path = dirs.journal();
-    let Ok(room) = rustix::fs::statvfs(&path) else {
-        return Ok(());
-    };
-    dirs.prepare()?;
-    let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
-    let need_bytes = store::options(app).space_min_bytes;
-    if free_bytes >= need_bytes {
-        return Ok(());
-    }
-    let error = JournalError::NoSpace {
-        path,
-        free_bytes,
-        need_bytes,
-    };
-    Err(store::problem(&error, &app.suffix()))
-}
-
-fn check(app: &App, dirs: &Dirs) -> Result<Code, Problem> {
-    readable(app, dirs)?;
-    let report = verify::verify(&dirs.journal(), store::options(app))
-        .map_err(|error| store::problem(&error, &app.suffix()))?;
-    let findings: Vec<Value> = report
-        .findings
-        .iter()
-        .map(|finding| json!({"place": finding.place, "seq": finding.seq, "what": finding.what}))
-        .collect();
-    app.printer.json(&json!({
-        "type": "verify", "schema": JSON_SCHEMA, "ok": report.ok(), "events": report.frames, "lines": report.lines,
-        "outputs": report.blobs, "runs": report.runs, "imported": report.imported, "findings": findings,
-    }));
-    app.printer.line(&format!(
-        "{} events of {} runs, {} lines of copies, {} captured outputs, {} imported runs checked",
-        report.frames, report.runs, report.lines, report.blobs, report.imported
-    ));
-    for finding in &report.findings {
-        let seq = finding
-            .seq
-            .map_or_else(String::new, |seq| format!(", event {seq}"));
-        app.printer.line(&format!(
-            "  {}{seq}: {}",
-            finding.place,
-            harmless(&finding.what)
-        ));
-    }
-    if report.ok() {
-        app.printer.line("nothing is wrong");
-        return Ok(Code::Ok);
-    }
-    let next = if report.database_damaged() {
-        format!(
-            "\nNext:  wiab journal recover{}   rebuilds the database from its plain copies",
-            app.suffix()
-        )
-    } else {
-        // Each finding says what renews it; the record itself is whole.
-        String::new()
-    };
-    let findings = count(report.findings.len(), "finding");
-    app.printer.important(&format!("{findings}.{next}"));
-    Ok(Code::Drift)
 }
 
 fn export(app: &App, dirs: &Dirs, run: &str, out: &Path) -> Result<Code, Problem> {

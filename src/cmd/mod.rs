@@ -14,6 +14,8 @@ pub(crate) mod rollback;
 pub(crate) mod secrets;
 pub(crate) mod select;
 pub(crate) mod status;
+pub(crate) mod verify;
+pub(crate) mod why;
 
 use clap::CommandFactory;
 use wiab_engine::installation::Installation;
@@ -24,7 +26,7 @@ use crate::cli::{Cli, Command, UtilCommand};
 use crate::dirs::Dirs;
 use crate::exit::Code;
 use crate::problem::Problem;
-use crate::store;
+use crate::{owed, store};
 
 /// Runs a command.
 pub(crate) fn run(app: &App, command: &Command) -> Result<Code, Problem> {
@@ -63,6 +65,7 @@ pub(crate) fn open_journal(app: &App, dirs: &Dirs) -> Result<Opened, Problem> {
         let frame = frame.map_err(|error| store::problem(&error, &app.suffix()))?;
         store::fold(&mut runs, &frame)?;
     }
+    owed::tell(app, &runs);
     Ok((journal, runs))
 }
 

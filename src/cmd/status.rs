@@ -9,8 +9,9 @@ use crate::app::App;
 use crate::cli::StatusArgs;
 use crate::dirs::Dirs;
 use crate::exit::Code;
+use crate::owed;
 use crate::problem::Problem;
-use crate::screen::{event, failure, status};
+use crate::screen::{self, event, failure, status};
 use crate::store::{self, Store};
 use crate::ui::style::harmless;
 
@@ -18,7 +19,8 @@ use crate::ui::style::harmless;
 pub(crate) fn run(app: &App, args: &StatusArgs) -> Result<Code, Problem> {
     let config = app.config(&[])?;
     let dirs = app.dirs(&config)?;
-    let store = Store::must_open(app, &dirs)?;
+    let store = Store::quietly(app, &dirs)?.ok_or_else(|| store::no_runs(app))?;
+    owed::remember(app, &store.own);
     let run = store.find(app, args.run.as_deref().unwrap_or("latest"))?;
     let view = store.view(run);
     if args.follow && view.running {
@@ -30,6 +32,8 @@ pub(crate) fn run(app: &App, args: &StatusArgs) -> Result<Code, Problem> {
     app.printer.json(&status::json(&view));
     app.printer
         .lines(&status::lines(app.printer.out_style(), &view));
+    app.printer
+        .lines(&screen::owed::list(app.printer.out_style(), &store.own));
     if !view.running {
         let cx = failure::Context {
             run: run.id,

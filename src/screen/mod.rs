@@ -6,10 +6,13 @@ pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod graph;
 pub(crate) mod journal;
+pub(crate) mod owed;
 pub(crate) mod plan;
 pub(crate) mod rollback;
 pub(crate) mod status;
 pub(crate) mod triage;
+pub(crate) mod why;
+mod why_lines;
 
 use wiab_engine::outcome::{How, Outcome};
 use wiab_engine::state::StepState;

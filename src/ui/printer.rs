@@ -51,6 +51,7 @@ pub(crate) struct Printer {
     broken: AtomicBool,
     failed: OnceLock<String>,
     redirected: AtomicBool,
+    owed: Mutex<Vec<Value>>,
 }
 
 impl Printer {
@@ -65,6 +66,7 @@ impl Printer {
             broken: AtomicBool::new(false),
             failed: OnceLock::new(),
             redirected: AtomicBool::new(false),
+            owed: Mutex::new(Vec::new()),
         }
     }
 
@@ -160,8 +162,37 @@ impl Printer {
         ));
     }
 
+    /// What every JSON document from now on says to be owed. Answers whether that is news.
+    pub(crate) fn owed(&self, open: Vec<Value>) -> bool {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *owed != open;
+        *owed = open;
+        news
+    }
+
+    /// Whether anything is known to be owed.
+    pub(crate) fn owes(&self) -> bool {
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        !owed.is_empty()
+    }
+
     /// A JSON document or line.
     pub(crate) fn json(&self, value: &Value) {
+        if !self.wants_json() {
+            return;
+        }
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = std::borrow::Cow::Borrowed(value);
+        let is_event = value.get("type").is_some_and(|kind| kind == "event");
+        if !owed.is_empty() && !is_event && value.is_object() {
+            let map = told.to_mut().as_object_mut();
+            map.map(|map| map.insert("owed".to_owned(), Value::Array(owed.clone())));
+        }
+        drop(owed);
+        self.document(&told);
+    }
+
+    fn document(&self, value: &Value) {
         if self.json && self.level > Level::Silent {
             self.write_out(&value.to_string());
         }

@@ -1,10 +1,13 @@
 //! The command line, as an operator meets it.
 
 mod bad_input;
+mod crafted;
 mod doctor;
 mod harness;
 mod journal;
+mod owed;
 mod parts;
 mod runs;
 mod screens;
 mod two_processes;
+mod why;
