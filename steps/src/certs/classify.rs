@@ -158,9 +158,9 @@ mod tests {
             (format!("Failed to create Order: {}: too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s, retry after 2026-01-08 00:00:00 UTC", urn(429, "rateLimited")), Cause::RateLimited, "cert.wait"),
             (format!("Failed to create Order: {}: too many failed authorizations (5) for \"{N}\" in the last 1h0m0s, retry after 2026-01-01 02:00:00 UTC", urn(429, "rateLimited")), Cause::RateLimited, "cert.wait"),
             (format!("Failed to create Order: {}: too many new orders", urn(429, "rateLimited")), Cause::RateLimited, "cert.wait"),
-            (format!("Failed to create Order: {}: Error creating new order :: Cannot issue for \"{N}\": The ACME server refuses; policy forbids issuing", urn(400, "rejectedIdentifier")), Cause::RejectedName, "pre.input"),
-            (format!("Failed to register ACME account: {}: contact email has forbidden domain \"example.com\"", urn(400, "invalidContact")), Cause::Contact, "pre.input"),
-            ("ErrRegisterACMEAccount: Failed to register ACME account: Get \"https://acme-v02.api.letsencrypt.org/directory\": dial tcp 172.65.32.248:443: i/o timeout".into(), Cause::Egress, "egress.temp"),
+            (format!("Failed to create Order: {}: Error creating new order :: Cannot issue for \"{N}\": The ACME server refuses; policy forbids issuing", urn(400, "rejectedIdentifier")), Cause::RejectedName, "pre.inputs"),
+            (format!("Failed to register ACME account: {}: contact email has forbidden domain \"example.com\"", urn(400, "invalidContact")), Cause::Contact, "pre.inputs"),
+            ("ErrRegisterACMEAccount: Failed to register ACME account: Get \"https://acme-v02.api.letsencrypt.org/directory\": dial tcp 172.65.32.248:443: i/o timeout".into(), Cause::Egress, "egress.open"),
             ("Internal error occurred: failed calling webhook \"webhook.cert-manager.io\": failed to call webhook: connect: connection refused".into(), Cause::Webhook, "helm.cert-manager"),
             ("failed calling webhook \"webhook.cert-manager.io\": no endpoints available for service \"cert-manager-webhook\"".into(), Cause::Webhook, "helm.cert-manager"),
         ]

@@ -37,7 +37,7 @@ pub(super) static SIGNS: &[Sign] = &[
         all: &["acme:error:rejectedidentifier"],
         none: &[],
         meaning: "the certificate authority does not issue for this domain",
-        step: "pre.input",
+        step: "pre.inputs",
         cure: "set `domain` to one that you own, then run `wiab apply`",
         patience_ms: DECIDED_MS,
     },
@@ -46,7 +46,7 @@ pub(super) static SIGNS: &[Sign] = &[
         all: &["acme:error:invalidcontact"],
         none: &[],
         meaning: "the certificate authority does not accept the mail address",
-        step: "pre.input",
+        step: "pre.inputs",
         cure: "set `cert_email` to an address that receives mail, then run `wiab apply`",
         patience_ms: DECIDED_MS,
     },
@@ -94,8 +94,8 @@ pub(super) static SIGNS: &[Sign] = &[
         all: &["failed to register acme account"],
         none: &["acme:error:"],
         meaning: "the VMs do not reach the certificate authority on port 443",
-        step: "egress.temp",
-        cure: "let the VMs out: set `[traffic] private = false`, or allow acme-v02.api.letsencrypt.org:443 in the firewall in front \
+        step: "egress.open",
+        cure: "let the VMs out: set `[traffic] private_deployment = false`, or allow acme-v02.api.letsencrypt.org:443 in the firewall in front \
                of the host, then run `wiab apply`",
         patience_ms: LOST_MS,
     },

@@ -6,11 +6,18 @@ use std::path::{Path, PathBuf};
 use crate::cgroup;
 use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result};
+use crate::kube::CLUSTER_IP;
 
 /// The machine's address, as the outside sees it.
 pub(crate) const MACHINE_IP: &str = "198.51.100.10";
 /// The outside: the machine's router, and the only other thing on its network.
 pub(crate) const OUTSIDE_IP: &str = "198.51.100.1";
+
+/// Directories that do not lie on layers: QEMU and docker would have them slow, or not at all.
+const OWN_FILE_SYSTEMS: [(&str, &str); 2] = [
+    ("images", "/var/lib/libvirt/images"),
+    ("docker", "/var/lib/docker"),
+];
 
 /// What the outer half asks for.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -81,7 +88,6 @@ fn prepare(order: &Path) -> Result<Vec<String>> {
     .run()?;
     network()?;
     let merged = file_system(&order)?;
-    let images = order.scratch.join("images");
     let mut argv: Vec<String> = [
         "systemd-nspawn",
         "--quiet",
@@ -101,14 +107,14 @@ fn prepare(order: &Path) -> Result<Vec<String>> {
     .map(str::to_owned)
     .to_vec();
     argv.push(format!("--directory={}", merged.display()));
-    argv.push(
-        Bind {
-            from: images,
-            to: "/var/lib/libvirt/images".into(),
+    for (name, to) in OWN_FILE_SYSTEMS {
+        let bind = Bind {
+            from: order.scratch.join(name),
+            to: to.into(),
             writable: true,
-        }
-        .option()?,
-    );
+        };
+        argv.push(bind.option()?);
+    }
     for bind in &order.binds {
         argv.push(bind.option()?);
     }
@@ -123,6 +129,7 @@ fn network() -> Result<()> {
         "ip link set lo up".to_owned(),
         "ip link add wan0 type veth peer name eth0 netns machine".to_owned(),
         format!("ip addr add {OUTSIDE_IP}/24 dev wan0"),
+        format!("ip addr add {CLUSTER_IP}/24 dev wan0"),
         "ip link set wan0 up".to_owned(),
         "ip -n machine link set lo up".to_owned(),
         format!("ip -n machine addr add {MACHINE_IP}/24 dev eth0"),
@@ -141,7 +148,8 @@ fn file_system(order: &Order) -> Result<PathBuf> {
     Cmd::new(["mount", "-t", "tmpfs", "-o", &size, "wiab-lab"])
         .arg(order.scratch.display().to_string())
         .run()?;
-    for name in ["upper", "work", "merged", "images"] {
+    let own = OWN_FILE_SYSTEMS.map(|(name, _)| name);
+    for name in ["upper", "work", "merged"].iter().chain(&own) {
         fs_err::create_dir(at(name))?;
     }
     let layers = format!(

@@ -1,15 +1,21 @@
 //! `wiab-lab`: a disposable "physical machine" with real libvirt, nftables and QEMU, in which wiab is tried without
 //! touching the machine that it runs on.
 
+mod agent;
 mod apt;
+mod artifact;
+mod bench;
 mod cache;
+mod certs;
 mod cgroup;
 mod cmd;
 mod e2e;
 mod error;
 mod hairpin;
+mod hub;
 mod image;
 mod inside;
+mod kube;
 mod machine;
 mod outer;
 mod process;
@@ -20,7 +26,9 @@ mod snapshot;
 mod sources;
 mod step;
 mod sys;
+mod tools;
 mod web;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +57,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Installs what is missing on this machine and builds the cluster's programs: about ten minutes, once.
+    PrepareKube,
     /// Installs what is missing on this machine and builds the machine's file system and the VM image.
     Prepare,
     /// Boots the machine, runs a command in it as root, and removes it; ends with the command's exit code.
@@ -72,6 +82,18 @@ enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Boots a machine for use by hand, with wiab, a configuration and a release in it, and leaves it running.
+    Up {
+        /// The binary to try.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+    },
+    /// Logs in to the machine that `up` left, from outside; or runs a command there.
+    Ssh {
+        /// The command and its arguments.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Removes every machine, also one left by a lab that was killed.
     Clean,
     /// Proves that the lab itself works, with one VM.
@@ -91,16 +113,44 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Proves wiab with the whole plan: seven VMs, playbooks, charts.
+    Whole {
+        /// The binary to prove.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+        /// Only as far as these steps or areas.
+        #[arg(long, value_name = "STEP")]
+        until: Option<String>,
+        /// Leaves the machine running if the scenario fails.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Proves the lab's cluster and authority, and that certificates are issued once packets find their way.
+    Certs {
+        /// Leaves the machine running if it fails.
+        #[arg(long)]
+        keep: bool,
+    },
     /// One of wiab's steps, on the machine.
     #[command(hide = true)]
     Step,
+    /// The agent of a Kubernetes node.
+    #[command(hide = true)]
+    Agent {
+        /// The node's name.
+        node: String,
+    },
+    /// What stands for kubelets, ingress controller and cert-manager.
+    #[command(hide = true)]
+    Hub {
+        /// What it needs to know.
+        order: PathBuf,
+    },
     /// A web server that tells who it is.
     #[command(hide = true)]
     Web {
         /// Its name.
         name: String,
-        /// Its port.
-        port: u16,
     },
     /// The inner half of the lab.
     #[command(hide = true)]
@@ -131,14 +181,22 @@ fn run(args: Args) -> Result<ExitCode> {
     }
     match &args.action {
         Action::Inside { order } => return Err(inside::run(order)),
+        Action::Agent { node } => return kube::agent(node).map(|()| ExitCode::SUCCESS),
+        Action::Hub { order } => return hub::run(order).map(|()| ExitCode::SUCCESS),
         Action::Step => return step::serve().map(|()| ExitCode::SUCCESS),
-        Action::Web { name, port } => return web::serve(name, *port).map(|()| ExitCode::SUCCESS),
+        Action::Web { name } => return web::serve(name).map(|()| ExitCode::SUCCESS),
         _ => {}
     }
     sys::catch_signals()?;
     let cache = Cache::open(args.cache)?;
     match args.action {
         Action::Prepare => prepare(&cache)?,
+        Action::PrepareKube => {
+            apt::check_machine()?;
+            apt::install_tools()?;
+            kube::ensure(&cache)?;
+        }
+        Action::Certs { keep } => certs::run(&cache, keep)?,
         Action::Run {
             keep,
             share,
@@ -153,6 +211,11 @@ fn run(args: Args) -> Result<ExitCode> {
                 machine.cmd(command).limit_s(COMMAND_LIMIT_S).stream()?,
             ));
         }
+        Action::Up { wiab } => whole::stay(&cache, &wiab)?,
+        Action::Ssh { command } => {
+            let machine = Machine::running(&cache)?;
+            return Err(machine.login().args(command).become_it());
+        }
         Action::Clean => {
             let cleaned = machine::clean(&cache, true)?;
             say(&format!("{cleaned} machine(s) removed"));
@@ -160,8 +223,13 @@ fn run(args: Args) -> Result<ExitCode> {
         Action::Selftest => selftest::run(&cache)?,
         Action::E2e { wiab, keep } => e2e::run(&cache, &wiab, keep)?,
         Action::Hairpin { keep } => hairpin::run(&cache, keep)?,
+        Action::Whole { wiab, until, keep } => whole::run(&cache, &wiab, until.as_deref(), keep)?,
         // Handled above.
-        Action::Inside { .. } | Action::Step | Action::Web { .. } => {}
+        Action::Agent { .. }
+        | Action::Hub { .. }
+        | Action::Inside { .. }
+        | Action::Step
+        | Action::Web { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -171,6 +239,7 @@ fn prepare(cache: &Cache) -> Result<()> {
     apt::install_tools()?;
     rootfs::ensure(cache)?;
     image::ensure(cache)?;
+    artifact::ensure(cache)?;
     Ok(())
 }
 

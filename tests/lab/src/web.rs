@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use crate::error::Result;
 
+/// The port of the ingress controller on every node.
+const PORT: u16 = 31_772;
 /// Longest request, in bytes.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves at the port of every address until it is killed.
-pub(crate) fn serve(name: &str, port: u16) -> Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
+/// Serves on every address until it is killed.
+pub(crate) fn serve(name: &str) -> Result<()> {
+    let listener = TcpListener::bind(("0.0.0.0", PORT))?;
     for stream in listener.incoming().flatten() {
         let name = name.to_owned();
         // A client that goes away is its own affair.

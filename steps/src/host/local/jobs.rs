@@ -5,6 +5,7 @@
 //! started (absent), wherever wiab or the wrapper died before. `log` holds both output streams. `exit` appears by rename
 //! when the command has ended; a claimed job without `exit` is lost when no process of its session is left.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::super::{Cmd, HostError, JobId, JobState, LineSink, Output};
 use super::LocalHost;
 use super::capture::Capture;
 use super::clock::pause;
-use super::process::{Target, boot_id, look, session};
+use super::process::{Target, boot_id, look, program, session};
 
 /// The wrapper. Its parameters: the directory, the number of bytes on its input, the command. Nothing is interpolated.
 /// The pid file names the process, its start and the boot, so that a reused number is not mistaken. The wrapper outlives
@@ -99,10 +100,14 @@ impl Claim {
         }
     }
 
-    /// Living processes of the session without the wrapper.
-    fn others(&self) -> Vec<i32> {
+    /// Living processes of the session that belong to the command: not the wrapper, nor what it notes the exit code with.
+    fn command(&self, dir: &Path) -> Vec<i32> {
         let mut pids = session(self.pid);
-        pids.retain(|pid| *pid != self.pid);
+        // Asked after the look: before the note is begun, the wrapper has no other child than the command. The note is
+        // renamed, so the second question comes after the first.
+        let noting = dir.join(format!("exit.{}", self.pid)).exists() || dir.join("exit").exists();
+        let notes = |pid: i32| look(pid).is_none_or(|seen| seen.parent == self.pid);
+        pids.retain(|pid| *pid != self.pid && !(noting && notes(*pid)));
         pids
     }
 }
@@ -218,15 +223,32 @@ impl LocalHost {
     }
 
     /// Ends everything in the job's session, whoever is left of it: TERM, some time, KILL. The wrapper is the last.
+    ///
+    /// The session is looked at again and again: the wrapper may start the command, and the command another one, between a
+    /// look and the signal.
     async fn kill_job(&self, dir: &Path) {
         let Some(claim) = claim_of(dir).filter(Claim::lives) else {
             return;
         };
-        self.send(&Target::Each(session(claim.pid)), Signal::TERM)
-            .await;
-        gone(self.grace_ms, || claim.others().is_empty()).await;
-        self.send(&Target::Each(claim.others()), Signal::KILL).await;
-        gone(NOTE_MS, || session(claim.pid).is_empty()).await;
+        let mut told = BTreeSet::new();
+        let mut waited_ms = 0;
+        while waited_ms < self.grace_ms {
+            if session(claim.pid).is_empty() {
+                return;
+            }
+            let mut fresh = claim.command(dir);
+            fresh.retain(|pid| told.insert(program(*pid)));
+            self.send(&Target::Each(fresh), Signal::TERM).await;
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
+        waited_ms = 0;
+        while waited_ms < NOTE_MS && !session(claim.pid).is_empty() {
+            let left = claim.command(dir);
+            self.send(&Target::Each(left), Signal::KILL).await;
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
         self.send(&Target::Each(session(claim.pid)), Signal::KILL)
             .await;
         // Killed processes leave `/proc` a moment later.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use wiab_steps::kind::Input;
+use wiab_steps::kinds::docker_user::DockerUser;
 use wiab_steps::kinds::login::Login;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
 use wiab_steps::kinds::nft_traffic::NftTraffic;
@@ -24,11 +25,11 @@ const BRIDGE_NF: &str = "net.bridge.bridge-nf-call-iptables";
 /// The port of the ingress controller on every node.
 const NODE_PORT: u16 = 31_772;
 /// How many nodes.
-pub(super) const NODES: usize = 3;
+pub(crate) const NODES: usize = 3;
 /// How long a connection may take, in seconds: less than the first repetition of a lost packet.
 const ONCE_S: &str = "0.9";
 
-/// Makes the nodes; needs `nodes`, `keys` and `lab` (this program) in the environment.
+/// Makes the nodes; needs `nodes`, `keys`, `lab` (this program) and `serve` (what it does on them) in the environment.
 const NODES_SCRIPT: &str = "set -e
 virsh -q net-destroy default 2>/dev/null || :
 ip link add virbr0 type bridge stp_state 0
@@ -49,13 +50,13 @@ for i in $(seq \"$nodes\"); do
   ssh-keygen -q -t ed25519 -N '' -f \"$keys/host$i\"
   printf '192.168.122.2%s %s\\n' \"$i\" \"$(cut -d ' ' -f 1,2 \"$keys/host$i.pub\")\" >> \"$keys/known_hosts\"
   ip netns exec \"kubenode$i\" /usr/sbin/sshd -h \"$keys/host$i\" -o PidFile=none -o UsePAM=no -o PermitRootLogin=prohibit-password
-  setsid ip netns exec \"kubenode$i\" \"$lab\" web \"kubenode$i\" 31772 > /dev/null 2>&1 < /dev/null &
+  setsid ip netns exec \"kubenode$i\" \"$lab\" $serve \"kubenode$i\" > /var/log/kubenode$i.log 2>&1 < /dev/null &
 done
 ";
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// From the node with this number, from 1.
     From(usize),
     /// None came.
@@ -64,28 +65,24 @@ pub(super) enum Answer {
 
 /// The machine with its nodes.
 #[derive(Debug)]
-pub(super) struct Ground<'a> {
-    pub(super) machine: &'a Machine,
+pub(crate) struct Ground<'a> {
+    pub(crate) machine: &'a Machine,
 }
 
 /// Address of the node with this number, from 1.
-pub(super) fn node_ip(number: usize) -> String {
+pub(crate) fn node_ip(number: usize) -> String {
     format!("192.168.122.2{number}")
 }
 
 /// The nodes' numbers.
-pub(super) fn numbers() -> std::ops::RangeInclusive<usize> {
+pub(crate) fn numbers() -> std::ops::RangeInclusive<usize> {
     1..=NODES
 }
 
 impl<'a> Ground<'a> {
-    pub(super) fn build(machine: &'a Machine) -> Result<Self> {
-        let script = format!(
-            "export nodes={NODES} keys={KEYS} lab={}\n{NODES_SCRIPT}",
-            step::SELF
-        );
-        machine.sh(&script).run()?;
-        let ground = Self { machine };
+    /// Nodes that tell who they are.
+    pub(crate) fn with_web(machine: &'a Machine) -> Result<Self> {
+        let ground = Self::build(machine, "web")?;
         for number in numbers() {
             let url = format!("http://{}:{NODE_PORT}/", node_ip(number));
             let curl = machine.cmd(["curl", "-s", "-m", "2", "-o", "/dev/null", &url]);
@@ -96,8 +93,22 @@ impl<'a> Ground<'a> {
         Ok(ground)
     }
 
+    /// Nodes of the cluster outside.
+    pub(crate) fn with_agents(machine: &'a Machine) -> Result<Self> {
+        Self::build(machine, "agent")
+    }
+
+    fn build(machine: &'a Machine, serve: &str) -> Result<Self> {
+        let script = format!(
+            "export nodes={NODES} keys={KEYS} lab={} serve={serve}\n{NODES_SCRIPT}",
+            step::SELF
+        );
+        machine.sh(&script).run()?;
+        Ok(Self { machine })
+    }
+
     /// wiab's way to log in to the nodes.
-    pub(super) fn login() -> Login {
+    pub(crate) fn login() -> Login {
         Login {
             user: "root".to_owned(),
             key_path: format!("{KEYS}/id"),
@@ -125,17 +136,21 @@ impl<'a> Ground<'a> {
     }
 
     /// Puts the firewall in place, as the installation does.
-    pub(super) fn firewall(&self) -> Result<()> {
+    pub(crate) fn firewall(&self) -> Result<()> {
         let firewall = NftTraffic {
             wan: Input::Value("eth0".to_owned()),
             traffic: Self::traffic(numbers()),
             deadman_s: 60,
         };
-        step::apply(self.machine, &firewall)?.receipt().map(drop)
+        step::apply(self.machine, &firewall)?.receipt()?;
+        let docker = DockerUser {
+            bridge: BRIDGE.to_owned(),
+        };
+        step::apply(self.machine, &docker)?.receipt().map(drop)
     }
 
     /// wiab's hairpin rule.
-    pub(super) fn rule() -> NftHairpin {
+    pub(crate) fn rule() -> NftHairpin {
         NftHairpin {
             bridge: BRIDGE.to_owned(),
             subnet: "192.168.122.0/24".to_owned(),
@@ -144,7 +159,7 @@ impl<'a> Ground<'a> {
     }
 
     /// Loads wiab's rules so that web traffic goes to these nodes only, as the health check would.
-    pub(super) fn lead_to(&self, nodes: impl Iterator<Item = usize>) -> Result<()> {
+    pub(crate) fn lead_to(&self, nodes: impl Iterator<Item = usize>) -> Result<()> {
         let script = Self::traffic(nodes)
             .script("eth0")
             .map_err(|error| LabError::check(error.to_string()))?;
@@ -155,12 +170,12 @@ impl<'a> Ground<'a> {
     }
 
     /// Whether the kernel can show bridged frames to nftables.
-    pub(super) fn has_bridge_nf(&self) -> Result<bool> {
+    pub(crate) fn has_bridge_nf(&self) -> Result<bool> {
         self.machine.cmd(["sysctl", "-n", BRIDGE_NF]).succeeds()
     }
 
     /// The values of `bridge-nf-call-iptables` that can be tried here.
-    pub(super) fn bridge_values(&self) -> Result<Vec<u8>> {
+    pub(crate) fn bridge_values(&self) -> Result<Vec<u8>> {
         Ok(if self.has_bridge_nf()? {
             vec![0, 1]
         } else {
@@ -168,7 +183,7 @@ impl<'a> Ground<'a> {
         })
     }
 
-    pub(super) fn set_bridge_nf(&self, value: u8) -> Result<()> {
+    pub(crate) fn set_bridge_nf(&self, value: u8) -> Result<()> {
         if !self.has_bridge_nf()? {
             return Ok(());
         }
@@ -177,21 +192,21 @@ impl<'a> Ground<'a> {
             .run()
     }
 
-    pub(super) fn set_rp_filter(&self, value: u8) -> Result<()> {
+    pub(crate) fn set_rp_filter(&self, value: u8) -> Result<()> {
         let settings =
             ["all", BRIDGE, "eth0"].map(|name| format!("net.ipv4.conf.{name}.rp_filter={value}"));
         self.machine.cmd(["sysctl", "-qw"]).args(settings).run()
     }
 
     /// One connection from a node to the public address, given up before a lost packet is repeated.
-    pub(super) fn by_node(&self, number: usize) -> Cmd {
+    pub(crate) fn by_node(&self, number: usize) -> Cmd {
         let node = format!("kubenode{number}");
         let cmd = self.machine.cmd(["ip", "netns", "exec", &node]);
         cmd.args(once()).arg(format!("http://{MACHINE_IP}/"))
     }
 
     /// The same from outside.
-    pub(super) fn by_outside(&self) -> Cmd {
+    pub(crate) fn by_outside(&self) -> Cmd {
         self.machine
             .outside(once())
             .arg(format!("http://{MACHINE_IP}/"))
@@ -220,7 +235,7 @@ fn answer(done: &Done) -> Result<Answer> {
 }
 
 /// What connections bring that are tried at the same time.
-pub(super) fn together(cmds: &[Cmd]) -> Result<Vec<Answer>> {
+pub(crate) fn together(cmds: &[Cmd]) -> Result<Vec<Answer>> {
     let done: Vec<Result<Done>> = std::thread::scope(|scope| {
         let running: Vec<_> = cmds.iter().map(|cmd| scope.spawn(|| cmd.done())).collect();
         running

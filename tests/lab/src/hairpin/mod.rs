@@ -1,7 +1,7 @@
 //! The hairpin with real packets: which of the nine node pairs get through, what wiab's own probe makes of it, and whether
 //! its rule cures what it says it cures.
 
-mod ground;
+pub(crate) mod ground;
 mod matrix;
 mod verdicts;
 
@@ -36,7 +36,7 @@ pub(crate) fn run(cache: &Cache, keep: bool) -> Result<()> {
 }
 
 fn prove(machine: &Machine) -> Result<()> {
-    let ground = Ground::build(machine)?;
+    let ground = Ground::with_web(machine)?;
     verdicts::prove(&ground)?;
     matrix::prove(&ground)?;
     if !ground.has_bridge_nf()? {
