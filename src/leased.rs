@@ -162,9 +162,12 @@ fn refused(error: LeaseError) -> Problem {
             Problem::new(Code::Locked, chain(&error))
                 .hint(format!("look at {LEASE_PATH} on the machine"))
         }
+        LeaseError::Host(HostError::Barred { why, remedy, .. }) => {
+            Problem::new(Code::Denied, format!("the lease cannot be taken: {why}")).hint(remedy)
+        }
         LeaseError::Host(error) => {
             let code = match &error {
-                HostError::Denied { .. } => Code::Denied,
+                HostError::Denied { .. } | HostError::Barred { .. } => Code::Denied,
                 HostError::Unreachable { .. } | HostError::LostMidway { .. } => Code::Unreachable,
                 HostError::NoProgram { .. }
                 | HostError::TimedOut { .. }

@@ -1,5 +1,7 @@
-//! What scenarios share: wiab run by the machine's ordinary user, killed when its journal has got somewhere, and looks at the
+//! What scenarios share: wiab run outside the machine, over ssh, killed when its journal has got somewhere, and looks at the
 //! machine with other tools.
+
+use std::path::{Path, PathBuf};
 
 use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result, ensure};
@@ -10,28 +12,67 @@ use crate::sys::{self, Watch};
 
 /// The lab's directory in the machine: configuration and journal; snapshots leave it out.
 pub(crate) const DIR: &str = "/home/demo/wiab";
-/// Where the machine sees the binary.
+/// Where the machine sees the binary, for use by hand.
 pub(crate) const WIAB: &str = "/lab/wiab";
+/// The machine, as wiab calls it.
+pub(crate) const HOST: &str = "ssh://demo@198.51.100.10:22";
 
-/// A machine and the binary that is proven on it.
+/// A machine, the binary that is proven on it, and the place outside from which it acts.
 #[derive(Debug)]
 pub(crate) struct Bench<'a> {
     /// The machine.
     pub(crate) machine: &'a Machine,
+    /// The binary.
+    wiab: PathBuf,
+    /// Configuration and journal.
+    client: PathBuf,
     /// Longest time that one wiab command may take, in seconds.
-    pub(crate) limit_s: u64,
+    limit_s: u64,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// Lets the outside log in, and writes the configuration there: `config` with the way to the machine added.
+    pub(crate) fn new(
+        machine: &'a Machine,
+        wiab: &Path,
+        config: &str,
+        limit_s: u64,
+    ) -> Result<Self> {
+        let client = machine.dir().join("client");
+        fs_err::create_dir_all(&client)?;
+        let at = |name: &str| machine.dir().join(name).display().to_string();
+        let way = format!(
+            "\n[ssh]\nkeys = [\"{}\"]\nknown_hosts = \"{}\"\nagent = false\nstrict = true\n",
+            at("id_ed25519"),
+            at("known_hosts")
+        );
+        let text = config.replace("host = \"local\"", &format!("host = \"{HOST}\""));
+        fs_err::write(client.join("wiab.toml"), text + &way)?;
+        Ok(Self {
+            machine,
+            wiab: fs_err::canonicalize(wiab)?,
+            client,
+            limit_s,
+        })
+    }
+
     /// The state of the machine, without the lab's directory.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         Snapshot::take(self.machine, DIR)
     }
 
-    /// A wiab command line, run in the directory of its configuration.
+    /// A wiab command line, run outside in the directory of its configuration.
     pub(crate) fn wiab(&self, args: &str) -> Cmd {
-        let line = format!("cd {DIR} && exec {WIAB} {args} --state-dir {DIR}/state --no-input");
-        self.demo(&line).limit_s(self.limit_s)
+        let home = format!("HOME={}", self.client.display());
+        let state = self.client.join("state").display().to_string();
+        self.machine
+            .outside(["env", "-i", &home, "TERM=dumb", "LANG=C.UTF-8"])
+            .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .arg(self.wiab.display().to_string())
+            .args(args.split(' '))
+            .args(["--state-dir", &state, "--no-input"])
+            .dir(&self.client)
+            .limit_s(self.limit_s)
     }
 
     /// A line of shell run by the machine's ordinary user.
@@ -65,12 +106,11 @@ impl Bench<'_> {
         let mut child = self.wiab(args).spawn_logged(&log)?;
         let begun =
             format!("\"kind\":\"StepCaptured\",\"kind_number\":20,\"body\":{{\"step\":\"{step}\",");
-        let look = format!(
-            "find {DIR}/state -name events.jsonl -exec grep -qF '{begun}' {{}} \\; -print | grep -q ."
-        );
+        let state = self.client.join("state").display().to_string();
+        let look = "find \"$1\" -name events.jsonl -exec grep -qF \"$2\" {} \\; -print | grep -q .";
         let mut ended = None;
         let reached = sys::wait_for(step, self.limit_s, || {
-            if self.machine.sh(&look).succeeds()? {
+            if Cmd::new(["sh", "-c", look, "sh", &state, &begun]).succeeds()? {
                 return Ok(Some(()));
             }
             ended = child.try_wait()?;

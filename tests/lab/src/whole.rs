@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::artifact;
-use crate::bench::{Bench, DIR, WIAB};
+use crate::bench::{Bench, DIR, HOST, WIAB};
 use crate::cache::Cache;
 use crate::error::{Result, ensure};
 use crate::inside::Bind;
@@ -51,12 +51,10 @@ pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -
     let watch = Watch::start();
     let before = Outer::look()?;
     let machine = boot(cache, wiab, keep)?;
-    let bench = Bench {
-        machine: &machine,
-        limit_s: LIMIT_S,
-    };
     let until = until.map_or_else(String::new, |step| format!(" --until {step}"));
-    let result = Whole { bench, until }.run();
+    let result = furnish(&machine)
+        .and_then(|()| Bench::new(&machine, wiab, CONFIG, LIMIT_S))
+        .and_then(|bench| Whole { bench, until }.run());
     if keep && result.is_err() {
         let how = machine.how_to_enter();
         say(&format!("the machine stays; look around: {how}"));
@@ -85,24 +83,16 @@ fn boot(cache: &Cache, wiab: &Path, stays: bool) -> Result<Machine> {
 }
 
 /// Gives the machine what its user would have made: a way in, and a directory with a configuration.
-fn furnish(bench: &Bench<'_>) -> Result<()> {
-    bench.machine.let_in()?;
-    // Whoever calls sudo for the first time gets a marker file.
-    bench
-        .demo(&format!("mkdir -p {DIR} && sudo -n true"))
-        .run()?;
-    let config = format!("cat > {DIR}/wiab.toml");
-    bench.machine.sh(&config).stdin(CONFIG).run()
+fn furnish(machine: &Machine) -> Result<()> {
+    machine.let_in()?;
+    let config = format!("install -d -o demo -g demo {DIR} && cat > {DIR}/wiab.toml");
+    machine.sh(&config).stdin(CONFIG).run()
 }
 
 /// Boots a machine for use by hand and leaves it.
 pub(crate) fn stay(cache: &Cache, wiab: &Path) -> Result<()> {
     let machine = boot(cache, wiab, true)?;
-    let bench = Bench {
-        machine: &machine,
-        limit_s: LIMIT_S,
-    };
-    furnish(&bench)?;
+    furnish(&machine)?;
     say("the machine is up; log in: tests/lab/ssh");
     say(&format!(
         "there: cd {DIR}; {WIAB} plan; {WIAB} apply; {WIAB} rollback --all --wipe-data"
@@ -122,7 +112,8 @@ impl Whole<'_> {
     fn run(&self) -> Result<()> {
         let bench = &self.bench;
         bench.machine.sh(FOREIGN).run()?;
-        furnish(bench)?;
+        // Whoever calls sudo for the first time gets a marker file.
+        bench.demo("sudo -n true").run()?;
         let before = bench.snapshot()?;
         let until = &self.until;
         bench.expect(&format!("plan --exit-code{until}"), 2)?;
@@ -177,7 +168,8 @@ impl Whole<'_> {
 
     fn rollback(&self, before: &Snapshot) -> Result<()> {
         let bench = &self.bench;
-        bench.expect("rollback --all --yes --wipe-data --confirm local", 0)?;
+        let all = format!("rollback --all --yes --wipe-data --confirm {HOST}");
+        bench.expect(&all, 0)?;
         let now = bench.snapshot()?;
         now.same_as(before, "after `wiab rollback`")?;
         say("whole: after rollback the machine is as it was before the first command");

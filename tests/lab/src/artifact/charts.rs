@@ -28,14 +28,8 @@ const MORE: [(&str, &str, &str); 4] = [
         include_str!("../../release/charts/ingress-nginx-controller.yaml"),
     ),
 ];
-/// Workloads whose services another file or chart brings: helm lets no two releases own one object.
-const ELSEWHERE: [&str; 5] = [
-    "account-pages",
-    "ingress-nginx-controller",
-    "nginz",
-    "team-settings",
-    "webapp",
-];
+/// The workload whose service a file of its own brings.
+const CONTROLLER: &str = "ingress-nginx-controller";
 /// Names that every workload has.
 const LABELS: &str = "{app: NAME, release: {{ .Release.Name }}}";
 
@@ -56,7 +50,7 @@ fn files(chart: &StandInChart) -> Vec<Text> {
     let own = chart.parts.iter().filter(|part| part.kind != "Job");
     let own = own
         .map(|part| part.name.as_str())
-        .filter(|name| !ELSEWHERE.contains(name));
+        .filter(|name| *name != CONTROLLER);
     let named = chart.services.iter().copied();
     objects.extend(own.chain(named).map(service));
     objects.push(settings(chart.name));

@@ -6,10 +6,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use serde_json::Value;
 
-use crate::{Answer, remove, text, write};
+use crate::{Answer, remove};
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
-/// References, one a line.
+/// A file for every reference.
 const IMAGES: &str = "/var/lib/containerd/images";
 const VERSION: &str = "v1.7.22";
 /// Size of the blocks of an archive.
@@ -41,27 +41,25 @@ fn listen() -> std::io::Result<UnixListener> {
     UnixListener::bind(SOCKET)
 }
 
-fn held() -> BTreeSet<String> {
-    text(IMAGES).lines().map(str::to_owned).collect()
+/// The file that an image is held by; one for each, since several imports run at once.
+fn mark(image: &str) -> String {
+    format!("{IMAGES}/{}", image.replace('/', "%"))
+}
+
+fn held() -> String {
+    let entries = std::fs::read_dir(IMAGES).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let names: BTreeSet<String> = names.map(|name| name.replace('%', "/")).collect();
+    names
+        .into_iter()
+        .fold(String::new(), |all, name| all + &name + "\n")
 }
 
 /// The images of this machine, as the cluster is told; none while the container engine does not run.
 pub(crate) fn listed() -> Option<Vec<String>> {
     let runs = UnixStream::connect(SOCKET).is_ok();
-    Some(if runs {
-        held().into_iter().collect()
-    } else {
-        Vec::new()
-    })
-}
-
-fn hold(images: &BTreeSet<String>) -> std::io::Result<()> {
-    write(
-        IMAGES,
-        &images
-            .iter()
-            .fold(String::new(), |all, name| all + name + "\n"),
-    )
+    let names = if runs { held() } else { String::new() };
+    Some(names.lines().map(str::to_owned).collect())
 }
 
 pub(crate) fn ctr(args: &[&str]) -> Answer {
@@ -72,12 +70,12 @@ pub(crate) fn ctr(args: &[&str]) -> Answer {
         return Answer::default();
     };
     let done = match words {
-        ["images", "ls" | "list", "-q"] => return Answer::ok(text(IMAGES)),
+        ["images", "ls" | "list", "-q"] => return Answer::ok(held()),
         ["images", "import", path] => import(path),
         ["images", "rm" | "remove", names @ ..] => {
-            let mut images = held();
-            images.retain(|image| !names.contains(&image.as_str()));
-            hold(&images).map(|()| String::new())
+            let gone: std::io::Result<Vec<()>> =
+                names.iter().map(|name| remove(&mark(name))).collect();
+            gone.map(|_| String::new())
         }
         _ => return Answer::fail(1, "ctr: this stand-in does not know that command\n"),
     };
@@ -98,9 +96,10 @@ fn import(path: &str) -> std::io::Result<String> {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    let mut images = held();
-    images.extend(names.iter().map(|name| (*name).to_owned()));
-    hold(&images)?;
+    fs_err::create_dir_all(IMAGES)?;
+    for name in &names {
+        fs_err::write(mark(name), "")?;
+    }
     Ok(names.iter().fold(String::new(), |all, name| {
         all + "unpacking " + name + "...done\n"
     }))
