@@ -87,7 +87,9 @@ fn sources(dir: &Path, found: &mut Vec<(String, String)>) {
             if !name.ends_with("/sim") {
                 sources(&path, found);
             }
-        } else if name.ends_with(".rs") && !name.ends_with("/tests.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !name.ends_with("/tests.rs")
+        {
             found.push((name, program(&fs_err::read_to_string(&path).unwrap())));
         }
     }

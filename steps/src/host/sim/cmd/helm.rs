@@ -400,9 +400,10 @@ fn rollback(draft: &mut Draft<'_>, args: &Args<'_>, name: &str, revision: &str) 
 fn rolled_back(draft: &mut Draft<'_>, args: &Args<'_>, release: Release) -> Reply {
     let deadline_ms = release.begun_ms.saturating_add(patience_ms(args));
     // Without waiting it is done as soon as the objects are there, whatever becomes of the pods.
-    let ready = match args.has(&["--wait"]) {
-        true => objects::ready_at(draft, &release),
-        false => Ok(release.begun_ms),
+    let ready = if args.has(&["--wait"]) {
+        objects::ready_at(draft, &release)
+    } else {
+        Ok(release.begun_ms)
     };
     match ready {
         Ok(ready_ms) if ready_ms <= deadline_ms => {
