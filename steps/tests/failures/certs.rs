@@ -70,7 +70,7 @@ async fn without_egress_the_account_cannot_be_registered() {
     fails(
         machine,
         "do not reach the certificate authority",
-        "egress.temp",
+        "egress.open",
         "cert.egress",
     )
     .await;
