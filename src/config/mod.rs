@@ -244,6 +244,14 @@ impl Config {
         }
     }
 
+    /// A list of texts.
+    pub(crate) fn list(&self, path: &str) -> &[String] {
+        match self.values.get(path) {
+            Some((Value::List(list), _)) => list,
+            _ => &[],
+        }
+    }
+
     /// A yes or no.
     pub(crate) fn flag(&self, path: &str) -> bool {
         matches!(self.values.get(path), Some((Value::Bool(true), _)))

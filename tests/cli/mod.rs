@@ -9,5 +9,6 @@ mod owed;
 mod parts;
 mod runs;
 mod screens;
+mod stories;
 mod two_processes;
 mod why;

@@ -273,7 +273,7 @@ impl Staging<'_> {
         ground: &CertGround<'_>,
         probe: Option<&Handle<HairpinNeeded>>,
     ) -> Vec<Handle<CertReady>> {
-        let mut ready = Vec::new();
+        let mut ready: Vec<Handle<CertReady>> = Vec::new();
         for (name, release) in self.certificates(ground.charts) {
             let short = if name == "sftd" { "sftd" } else { "web" };
             let cert = CertReady {

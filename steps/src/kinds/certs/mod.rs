@@ -12,6 +12,7 @@ pub mod hairpin_rpfilter;
 pub mod https_answers;
 mod kept;
 pub mod looks;
+pub mod renewal;
 pub mod turn_listens;
 mod verdict;
 mod watch;
