@@ -89,6 +89,13 @@ impl App {
         if let Some(host) = &self.global.host {
             all.push(("host".to_owned(), host.clone(), "--host".to_owned()));
         }
+        if self.global.strict {
+            all.push((
+                "ssh.strict".to_owned(),
+                "true".to_owned(),
+                "--strict".to_owned(),
+            ));
+        }
         for (path, text, flag) in flags {
             all.push(((*path).to_owned(), text.clone(), (*flag).to_owned()));
         }
@@ -105,7 +112,7 @@ impl App {
             flag: self.global.state_dir.as_deref(),
             env: &self.env,
             root: rustix::process::geteuid().is_root(),
-            host: config.text("host"),
+            host: &config.machine(),
             installation: config.text("name"),
         })?;
         crate::crash::locate(&dirs.crash(), &self.command_line);
@@ -187,6 +194,9 @@ impl App {
                 text.push(' ');
                 text.push_str(&value);
             }
+        }
+        if self.global.strict {
+            text.push_str(" --strict");
         }
         for set in &self.global.sets {
             text.push_str(" --set ");

@@ -34,9 +34,12 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The machine to act on: `local` or `sim`
+    /// The machine to act on: `local`, `sim` or `ssh://user@address:port`
     #[arg(long, global = true, value_name = "HOST")]
     pub(crate) host: Option<String>,
+    /// Refuse a machine whose SSH host key is not known
+    #[arg(long, global = true)]
+    pub(crate) strict: bool,
     /// Read this file instead of ./wiab.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

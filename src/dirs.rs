@@ -33,7 +33,7 @@ impl Dirs {
     pub(crate) fn find(place: Where<'_>) -> Result<Self, Problem> {
         let base = state_base(place)?;
         Ok(Self {
-            home: base.join(format!("{}-{}", place.installation, place.host)),
+            home: base.join(format!("{}-{}", place.installation, file_name(place.host))),
         })
     }
 
@@ -91,6 +91,13 @@ impl Dirs {
             .hint("make it writable, or choose another one with --state-dir or WIAB_STATE_DIR")
         })
     }
+}
+
+/// A host's name as a part of a file's: `ssh://op@box:22` is `ssh-op@box-22`.
+fn file_name(host: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@._-".contains(c);
+    let name = host.replacen("://", "-", 1).replace(['[', ']'], "");
+    name.replace(|c: char| !plain(c), "-")
 }
 
 fn lower_first(text: &str) -> String {
@@ -159,6 +166,13 @@ mod tests {
                 true,
                 "sim",
                 "/home/op/.local/state/wiab/w-sim",
+            ),
+            (
+                None,
+                vec![home],
+                true,
+                "ssh://op@[2001:db8::1]:2222",
+                "/home/op/.local/state/wiab/w-ssh-op@2001-db8--1-2222",
             ),
             (
                 None,

@@ -164,7 +164,7 @@ fn refused(error: LeaseError) -> Problem {
         }
         LeaseError::Host(error) => {
             let code = match &error {
-                HostError::Denied { .. } => Code::Denied,
+                HostError::Denied { .. } | HostError::Barred { .. } => Code::Denied,
                 HostError::Unreachable { .. } | HostError::LostMidway { .. } => Code::Unreachable,
                 HostError::NoProgram { .. }
                 | HostError::TimedOut { .. }

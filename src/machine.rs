@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use wiab_engine::plan::Plan;
 use wiab_engine::ports::{Clock, ProgressSink};
-use wiab_engine::survey::Surveyor;
+use wiab_engine::survey::{Survey, Surveyor};
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
 use wiab_steps::host::local::{LocalHost, SystemClock};
 use wiab_steps::host::sim::{SimError, SimHost, SimOptions, Trouble};
+use wiab_steps::host::ssh::SshHost;
 use wiab_steps::secrets::{LearningHost, Scrubber};
 
 use crate::app::App;
@@ -15,10 +17,13 @@ use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::exit::Code;
 use crate::problem::Problem;
-use crate::setup;
+use crate::{drive, remote, setup};
 
 /// Most probes of a survey at once.
 const PROBES_MAX: usize = 16;
+
+/// The same over a network, where a probe mostly waits.
+const REMOTE_PROBES_MAX: usize = 64;
 
 /// A machine.
 #[derive(Debug, Clone)]
@@ -30,6 +35,8 @@ pub(crate) struct Machine {
     /// Knows the installation's secrets, also those made meanwhile.
     pub(crate) secrets: Arc<Scrubber>,
     sealed: String,
+    /// The same as `host`, if it is another machine.
+    remote: Option<Arc<SshHost>>,
 }
 
 impl Machine {
@@ -46,6 +53,15 @@ impl Machine {
                 .map_err(|error| sim_problem(app, dirs, &error))?;
             let clock = Arc::new(sim.clock());
             return Self::with_secrets(config, sim, clock);
+        }
+        if config.text("host") == "ssh" {
+            let remote = Arc::new(remote::open(app, config)?);
+            let clock = Arc::new(SystemClock::new());
+            let machine = Self::with_secrets(config, Arc::clone(&remote) as Arc<dyn Host>, clock)?;
+            return Ok(Self {
+                remote: Some(remote),
+                ..machine
+            });
         }
         let host = Arc::new(LocalHost::new(dirs.home.join("jobs")));
         Self::with_secrets(config, host, Arc::new(SystemClock::new()))
@@ -64,7 +80,16 @@ impl Machine {
             clock,
             secrets,
             sealed,
+            remote: None,
         })
+    }
+
+    /// Opens a connection to another machine, so that what keeps wiab out is said once and at once.
+    pub(crate) async fn reach(&self) -> Result<(), Problem> {
+        match &self.remote {
+            Some(remote) => remote.reach().await.map_err(|error| remote::barred(&error)),
+            None => Ok(()),
+        }
     }
 
     /// Learns the secrets that exist already. A set that cannot be read teaches nothing; the step that needs it says why.
@@ -79,6 +104,14 @@ impl Machine {
         Arc::new(Catalogue::new(Arc::clone(&self.host)))
     }
 
+    /// Reaches it and looks at it, to the end: what commands do that only look.
+    pub(crate) fn look(&self, plan: &Plan) -> Result<Survey, Problem> {
+        drive::runtime()?.block_on(async {
+            self.reach().await?;
+            Ok(self.surveyor(None).survey(plan).await)
+        })
+    }
+
     /// Looks at it.
     pub(crate) fn surveyor(&self, progress: Option<Arc<dyn ProgressSink>>) -> Surveyor {
         Surveyor {
@@ -86,7 +119,11 @@ impl Machine {
             clock: Arc::clone(&self.clock),
             scrub: self.secrets.clone(),
             progress,
-            width: PROBES_MAX,
+            width: if self.remote.is_some() {
+                REMOTE_PROBES_MAX
+            } else {
+                PROBES_MAX
+            },
         }
     }
 }

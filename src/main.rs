@@ -14,6 +14,7 @@ mod leased;
 mod machine;
 mod owed;
 mod problem;
+mod remote;
 mod run_display;
 mod saved;
 mod screen;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wiab_steps::kinds::images_seeded::Acmesolver;
+use wiab_steps::secrets::Name;
 
 use crate::artifact::ArtifactSettings;
 use crate::traffic::TrafficSettings;
@@ -145,6 +146,12 @@ impl Settings {
             (rest.is_empty() || rest.starts_with('/')).then(|| dir.to_owned())
         });
         dirs.collect()
+    }
+
+    /// Whether a rotation gives a secret a new value.
+    pub fn rotates(&self, name: Name) -> bool {
+        let secrets = self.rotation.iter().flat_map(|rotation| &rotation.secrets);
+        secrets.into_iter().any(|secret| secret == name.as_str())
     }
 
     /// The directory of unpacked releases, beside the deploy directory.

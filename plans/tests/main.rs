@@ -16,6 +16,9 @@ mod hostile;
 #[path = "cases/killpoints.rs"]
 mod killpoints;
 #[cfg(test)]
+#[path = "cases/names.rs"]
+mod names;
+#[cfg(test)]
 #[path = "cases/rehearsal.rs"]
 mod rehearsal;
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(crate) fn run(app: &App, args: &ApplyArgs) -> Result<Code, Problem> {
     }
     let config = app.config(&flags)?;
     if let Some(saved) = &saved {
-        saved.belongs(config.text("name"), config.text("host"))?;
+        saved.belongs(config.text("name"), &config.machine())?;
     }
     let plan = match &saved {
         Some(saved) => saved.plan.clone(),
@@ -139,7 +139,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn host(&self) -> String {
-        self.config.text("host").to_owned()
+        self.config.machine()
     }
 
     /// A new run. With `approved`, what the host looked like when the plan was saved.
@@ -152,6 +152,7 @@ impl Job<'_> {
     ) -> Result<Code, Problem> {
         let app = self.app;
         let machine = Machine::open(app, self.config, self.dirs)?;
+        machine.reach().await?;
         let survey = machine.surveyor(None).survey(&plan).await;
         let (journal, runs) = match opened {
             Some((journal, runs)) => (Some(journal), runs),

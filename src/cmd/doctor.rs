@@ -10,8 +10,8 @@ use crate::exit::Code;
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::screen::doctor::Findings;
+use crate::setup;
 use crate::store::Store;
-use crate::{drive, setup};
 
 /// Looks, and tells everything that it found.
 pub(crate) fn run(app: &App) -> Result<Code, Problem> {
@@ -28,7 +28,7 @@ pub(crate) fn run(app: &App) -> Result<Code, Problem> {
             .hint("plan = \"wiab-staging\" in wiab.toml has")
     })?;
     let machine = Machine::open(app, &config, &dirs)?;
-    let survey = drive::runtime()?.block_on(machine.surveyor(None).survey(&plan));
+    let survey = machine.look(&plan)?;
     let findings = Findings::of(&plan, &survey);
     app.printer.json(&findings.json());
     app.printer.lines(&findings.lines(app.printer.out_style()));

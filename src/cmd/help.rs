@@ -75,6 +75,7 @@ fn environment() -> String {
     text.push_str(
         "\n  NO_COLOR, CLICOLOR_FORCE, TERM   whether to colour\n  \
          LC_ALL, LC_CTYPE, LANG           whether glyphs beyond ASCII are shown\n  \
+         SSH_AUTH_SOCK                    the agent whose keys log in to host `ssh`\n  \
          COLUMNS                          width of the plan and of the live block\n  \
          CI                               progress is plain\n  \
          XDG_STATE_HOME, XDG_CONFIG_HOME  where state and configuration are\n",
@@ -95,6 +96,9 @@ State, one directory per installation and host, readable by its owner only:
   STATE/NAME-HOST/runs/RUN/          the debug log of a run
   STATE/NAME-HOST/sim/               the simulated machine
   STATE/NAME-HOST/crash/             crash reports
+
+With host `ssh` all of this is here, and HOST is ssh-USER@ADDRESS-PORT; on the machine, detached jobs lie
+in ~/.wiab/jobs of who logs in, and go when they are collected. New host keys are added to ~/.ssh/known_hosts.
 
 STATE is --state-dir, or WIAB_STATE_DIR, or /var/lib/wiab (root with host `local`), or
 $XDG_STATE_HOME/wiab (default ~/.local/state/wiab).

@@ -14,9 +14,9 @@ use crate::saved::SavedPlan;
 use crate::screen::diff as diff_screen;
 use crate::screen::journal::History;
 use crate::screen::plan as screen_plan;
+use crate::setup;
 use crate::store::Store;
 use crate::ui::printer::Level;
-use crate::{drive, setup};
 
 /// Shows the plan.
 pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
@@ -37,7 +37,7 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
         }));
         return Ok(Code::Ok);
     }
-    let host = config.text("host").to_owned();
+    let host = config.machine();
     let changes = show(app, &plan, &survey, &host, &history, false);
     if let Some(out) = &args.out {
         if let Some(problem) = super::select::unready(app, &plan, &survey) {
@@ -70,7 +70,7 @@ pub(crate) fn run(app: &App, args: &PlanArgs) -> Result<Code, Problem> {
 /// Shows a plan that another command has made.
 pub(crate) fn only_show(app: &App, config: &Config, plan: &Plan) -> Result<Code, Problem> {
     let (survey, history) = look(app, config, plan)?;
-    show(app, plan, &survey, config.text("host"), &history, false);
+    show(app, plan, &survey, &config.machine(), &history, false);
     match super::select::unready(app, plan, &survey) {
         Some(problem) => Err(problem),
         None => Ok(Code::Ok),
@@ -85,7 +85,7 @@ fn look(app: &App, config: &Config, plan: &Plan) -> Result<(Survey, History), Pr
     let history = Store::open(app, &dirs)?
         .map(|store| History::of(plan, &store.own))
         .unwrap_or_default();
-    let survey = drive::runtime()?.block_on(machine.surveyor(None).survey(plan));
+    let survey = machine.look(plan)?;
     Ok((survey, history))
 }
 

@@ -36,8 +36,8 @@ pub(crate) struct Resume<'a> {
 }
 
 impl Resume<'_> {
-    fn host(&self) -> &str {
-        self.config.text("host")
+    fn host(&self) -> String {
+        self.config.machine()
     }
 
     /// The rest of a run.
@@ -80,6 +80,7 @@ impl Resume<'_> {
         ];
         events.extend(self.revision(run, if_changed, fresh)?);
         let machine = Machine::open(app, self.config, self.dirs)?;
+        machine.reach().await?;
         let back = matches!(
             &run.state.direction,
             Direction::Unwinding {

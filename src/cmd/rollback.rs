@@ -49,7 +49,7 @@ pub(crate) fn run(app: &App, args: &RollbackArgs) -> Result<Code, Problem> {
     }
     let losing = show(app, &targets, false, args)?;
     if args.wipe_data && losing > 0 {
-        let host = config.text("host");
+        let host = &config.machine();
         let what = format!("{losing} of these undos lose data");
         app.prompt(args.yes, args.confirm.as_deref())
             .typed(&app.printer, host, &what)?;
@@ -285,9 +285,10 @@ async fn all(
     args: &RollbackArgs,
 ) -> Result<Code, Problem> {
     let machine = Machine::open(app, config, dirs)?;
+    machine.reach().await?;
     let mut last = Code::Ok;
     for target in targets {
-        if target.run.state.host != config.text("host") {
+        if target.run.state.host != config.machine() {
             return Err(Problem::new(
                 Code::BadPlan,
                 format!(

@@ -29,6 +29,11 @@ pub(crate) fn run(app: &App, command: &SecretsCommand) -> Result<Code, Problem> 
             "a new zauth key makes every token invalid: all users, devices and bots must log in again",
         );
     }
+    if names.contains(&Name::PostgresqlWire) {
+        app.printer.warn(
+            "from PostgreSQL's new password until wire-server's pods are replaced, some minutes later, its old ones cannot open new connections to the database",
+        );
+    }
     if *plan {
         return super::plan::only_show(app, &config, &whole);
     }

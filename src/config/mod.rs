@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use wiab_steps::host::ssh::Parts;
+
 use crate::config::diag::Source;
 use crate::config::env::Environment;
 use crate::config::schema::{KEYS, Key};
@@ -50,6 +52,18 @@ pub(crate) enum Origin {
     Default,
     /// What the simulated machine is called.
     Simulated,
+}
+
+impl Origin {
+    /// How near to the command it is; the nearer wins.
+    fn nearness(&self) -> u8 {
+        match self {
+            Self::Flag(_) => 3,
+            Self::Variable(_) => 2,
+            Self::File(..) => 1,
+            Self::Default | Self::Simulated => 0,
+        }
+    }
 }
 
 impl std::fmt::Display for Origin {
@@ -117,6 +131,7 @@ impl Config {
         config.overlays = overlays::beside(&project)?;
         config.variables(env)?;
         config.flags(&asked.flags)?;
+        config.taken_apart();
         if !found {
             config.without_file(explicit.as_deref())?;
         }
@@ -193,6 +208,52 @@ impl Config {
         Ok(())
     }
 
+    /// `ssh://user@address:port` is a short way to say four things; what it does not say may stand elsewhere, and what was
+    /// said nearer wins.
+    fn taken_apart(&mut self) {
+        let Some((Value::Text(text), origin)) = self.values.get("host").cloned() else {
+            return;
+        };
+        let Some(parts) = text
+            .strip_prefix("ssh://")
+            .and_then(|text| Parts::of(text).ok())
+        else {
+            return;
+        };
+        let address = Value::Text(parts.address.to_owned());
+        let all = [
+            ("ssh.address", Some(address)),
+            (
+                "ssh.user",
+                parts.user.map(|user| Value::Text(user.to_owned())),
+            ),
+            (
+                "ssh.port",
+                parts.port.map(|port| Value::Integer(port.into())),
+            ),
+            ("host", Some(Value::Text("ssh".to_owned()))),
+        ];
+        for (path, value) in all {
+            let Some(value) = value else { continue };
+            let nearer = self
+                .values
+                .get(path)
+                .is_some_and(|(_, other)| other.nearness() > origin.nearness());
+            if !nearer {
+                self.values.insert(path.to_owned(), (value, origin.clone()));
+            }
+        }
+    }
+
+    /// The machine to act on, as people and the journal call it: `local`, `sim`, `ssh://user@address:port`.
+    pub(crate) fn machine(&self) -> String {
+        match self.text("host") {
+            "ssh" => crate::remote::target(self)
+                .map_or_else(|_| "ssh".to_owned(), |end| format!("ssh://{end}")),
+            host => host.to_owned(),
+        }
+    }
+
     /// The simulated machine knows what only an operator can tell of a real one.
     fn simulated(&mut self) {
         if self.text("host") != "sim" {
@@ -244,10 +305,10 @@ impl Config {
         }
     }
 
-    /// A list of texts.
+    /// A list of texts; empty if the key is none.
     pub(crate) fn list(&self, path: &str) -> &[String] {
         match self.values.get(path) {
-            Some((Value::List(list), _)) => list,
+            Some((Value::List(items), _)) => items,
             _ => &[],
         }
     }

@@ -117,8 +117,8 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "name",
     },
     Key {
-        path: "host", kind: Kind::Choice(&["local", "sim"]), default: Some("local"), sample: "sim",
-        about: "the machine to act on: this one, or a simulated one",
+        path: "host", kind: Kind::Host, default: Some("local"), sample: "ssh://op@box.example.org",
+        about: "the machine to act on: this one, a simulated one, or one over SSH",
         setting: "",
     },
     Key {
@@ -169,6 +169,56 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         path: "run.fail_fast", kind: Kind::Bool, default: Some("false"), sample: "false",
         about: "whether the first failure stops independent branches, too",
+        setting: "",
+    },
+    Key {
+        path: "ssh.address", kind: Kind::Text, default: None, sample: "box.example.org",
+        about: "name or IP address of the machine to act on with host ssh",
+        setting: "",
+    },
+    Key {
+        path: "ssh.port", kind: Kind::Integer(1, 65_535), default: Some("22"), sample: "2222",
+        about: "port of its sshd",
+        setting: "",
+    },
+    Key {
+        path: "ssh.user", kind: Kind::Text, default: None, sample: "op",
+        about: "the user to log in as, root or with sudo; without it, who runs wiab",
+        setting: "",
+    },
+    Key {
+        path: "ssh.keys", kind: Kind::List, default: Some(""), sample: "~/.ssh/wiab_ed25519",
+        about: "private key files to log in with; without any, the agent's keys and then ~/.ssh/id_ed25519 and ~/.ssh/id_ecdsa",
+        setting: "",
+    },
+    Key {
+        path: "ssh.agent", kind: Kind::Bool, default: Some("true"), sample: "false",
+        about: "whether the keys of the agent at SSH_AUTH_SOCK are used",
+        setting: "",
+    },
+    Key {
+        path: "ssh.jump", kind: Kind::List, default: Some(""), sample: "op@gate.example.org:22",
+        about: "machines to go through, the nearest first",
+        setting: "",
+    },
+    Key {
+        path: "ssh.known_hosts", kind: Kind::Text, default: None, sample: "~/.ssh/known_hosts",
+        about: "the file of known host keys, to which a new machine's key is added; without it, ~/.ssh/known_hosts",
+        setting: "",
+    },
+    Key {
+        path: "ssh.strict", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "whether a machine whose host key is not known is refused, instead of trusted from then on",
+        setting: "",
+    },
+    Key {
+        path: "ssh.sudo_password", kind: Kind::Text, default: Some("none"), sample: "ask",
+        about: "where the password for sudo comes from: none (sudo asks for none), ask (on the terminal), env:NAME (a variable) or file:PATH (a private file)",
+        setting: "",
+    },
+    Key {
+        path: "ssh.reconnect_s", kind: Kind::Integer(0, 86_400), default: Some("300"), sample: "300",
+        about: "how long a lost connection is sought again, in seconds",
         setting: "",
     },
     Key {

@@ -2,6 +2,7 @@
 
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
+use wiab_steps::host::ssh::Parts;
 
 /// A checked value.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,8 @@ pub(crate) enum Kind {
     Integer(i64, i64),
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// `local`, `sim`, `ssh`, or a machine: `ssh://user@address:port`.
+    Host,
     /// A positive number, or `max`.
     Speed,
     /// A list of texts.
@@ -91,6 +94,7 @@ impl Kind {
                 .map(|word| format!("\"{word}\""))
                 .collect::<Vec<_>>()
                 .join(" or "),
+            Self::Host => "\"local\", \"sim\", \"ssh\" or \"ssh://user@address:port\"".to_owned(),
             Self::Speed => "a positive number or \"max\"".to_owned(),
             Self::List => "a list of texts".to_owned(),
             Self::Ports => "a list of ports from 1 to 65535".to_owned(),
@@ -135,7 +139,9 @@ impl Kind {
                     list(text).iter().map(|port| port.parse().ok()).collect();
                 Value::Ports(ports?)
             }
-            Self::Text | Self::Name | Self::Choice(_) | Self::Speed => Value::Text(text.to_owned()),
+            Self::Text | Self::Name | Self::Choice(_) | Self::Host | Self::Speed => {
+                Value::Text(text.to_owned())
+            }
         };
         self.accept(value)
     }
@@ -147,6 +153,10 @@ impl Kind {
             (Self::Bool, Value::Bool(_)) | (Self::List, Value::List(_)) => true,
             (Self::Ports, Value::Ports(ports)) => !ports.contains(&0),
             (Self::Integer(low, high), Value::Integer(number)) => (low..=high).contains(number),
+            (Self::Host, Value::Text(text)) => {
+                matches!(text.as_str(), "local" | "sim" | "ssh")
+                    || text.starts_with("ssh://") && Parts::of(text).is_ok()
+            }
             (Self::Choice(words), Value::Text(text)) => words.contains(&text.as_str()),
             (Self::Speed, Value::Text(text)) if text == "max" => true,
             (Self::Speed, Value::Text(text)) => {

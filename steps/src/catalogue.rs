@@ -81,6 +81,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::nft_hairpin::NftHairpin>(),
     entry::<kinds::nft_health::NftHealth>(),
     entry::<kinds::nft_traffic::NftTraffic>(),
+    entry::<kinds::postgresql_password::PostgresqlPassword>(),
     entry::<kinds::postgresql_secrets::PostgresqlSecrets>(),
     entry::<kinds::preflight::apt_lock::PreflightApt>(),
     entry::<kinds::preflight::artifact_url::PreflightArtifactUrl>(),

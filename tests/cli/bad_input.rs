@@ -140,9 +140,9 @@ const CASES: &[Case] = &[
     },
     Case {
         config: Some(CHAIN),
-        args: &["plan", "--host", "ssh://x"],
+        args: &["plan", "--host", "ssh://"],
         code: 64,
-        stderr: "error: --host: `host` must be \"local\" or \"sim\"\nhint: for example: sim\n",
+        stderr: "error: --host: `host` must be \"local\", \"sim\", \"ssh\" or \"ssh://user@address:port\"\nhint: for example: ssh://op@box.example.org\n",
     },
     Case {
         config: Some(CHAIN),

@@ -325,6 +325,15 @@ fn everything_is_installed_once_rotated_and_taken_back() {
     assert!(rotated.stdout.contains("5 changed"), "{rotated:#?}");
     let plan = site.run(&["plan", "--exit-code"]);
     assert_eq!(plan.code, 0, "{plan:#?}");
+    let rotated = site.ok(&["secrets", "rotate", "postgresql_wire", "--yes"]);
+    assert!(
+        rotated
+            .stderr
+            .contains("old ones cannot open new connections")
+    );
+    assert!(rotated.stdout.contains(" changed"), "{rotated:#?}");
+    let plan = site.run(&["plan", "--exit-code"]);
+    assert_eq!(plan.code, 0, "{plan:#?}");
     site.ok(&[
         "rollback",
         "--all",

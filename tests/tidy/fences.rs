@@ -37,9 +37,12 @@ const DOORS: &[(&str, &[&str])] = &[
     ("aho_corasick", &["steps/src/secrets/scrub.rs"]),
     ("ed25519_dalek", &["steps/src/secrets/zauth.rs"]),
     ("getrandom", &["steps/src/secrets/entropy.rs"]),
+    ("hmac", &["steps/src/host/ssh/known_hosts.rs"]),
     ("p256", &["steps/src/secrets/mls.rs"]),
     ("p384", &["steps/src/secrets/mls.rs"]),
     ("p521", &["steps/src/secrets/mls.rs"]),
+    ("russh", &["steps/src/host/ssh/"]),
+    ("sha1", &["steps/src/host/ssh/known_hosts.rs"]),
 ];
 
 /// What the pure core of the engine must not name: no runtime, clock, file system, environment or process.

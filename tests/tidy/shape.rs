@@ -9,10 +9,13 @@ const LINES_MAX: usize = 500;
 const SCENARIO_LINES_MAX: usize = 600;
 
 /// Files that may be longer, each with its reason.
-const LONGER: &[(&str, &str)] = &[(
-    "steps/src/host/sim/cmd/domain.rs",
-    "every verb on one libvirt object, which share how its XML is read and written",
-)];
+const LONGER: &[(&str, &str)] = &[
+    ("src/config/schema.rs", "one table: every configuration key"),
+    (
+        "steps/src/host/sim/cmd/domain.rs",
+        "every verb on one libvirt object, which share how its XML is read and written",
+    ),
+];
 
 /// What marks unfinished work; written in two halves so that this file does not match itself.
 const UNFINISHED: &[&str] = &[

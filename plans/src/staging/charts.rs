@@ -12,6 +12,7 @@ use wiab_steps::kinds::kube_annotated::KubeAnnotated;
 use wiab_steps::kinds::kube_namespace::KubeNamespace;
 use wiab_steps::kinds::tool::Toolbox;
 use wiab_steps::release::Chart;
+use wiab_steps::secrets::Name;
 use wiab_steps::values::{DomainName, Email, NodeName};
 
 use crate::machines::Role;
@@ -81,6 +82,7 @@ pub fn charts(plan: &mut PlanBuilder, settings: &Settings, needs: &ChartNeeds) -
             deploy: settings.deploy_dir(),
             needs,
             checked,
+            new_password: settings.rotates(Name::PostgresqlWire),
             made: Vec::new(),
         }
         .build(),
@@ -213,6 +215,8 @@ struct Adding<'a> {
     deploy: String,
     needs: &'a ChartNeeds,
     checked: Checked,
+    /// Whether PostgreSQL gets a new password right before.
+    new_password: bool,
     /// The step after which what a chart brings can be used.
     made: Vec<(Chart, StepId)>,
 }
@@ -289,6 +293,7 @@ impl Adding<'_> {
                 SHORT_MS
             },
             usual_ms,
+            back_unwaited: chart == Chart::WireServer && self.new_password,
         };
         let mut after: Vec<StepId> = vec![self.needs.cluster.clone()];
         after.extend(self.needs.images.iter().cloned());

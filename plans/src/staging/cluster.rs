@@ -8,10 +8,12 @@ use wiab_steps::kinds::data_verified::{DataService, DataVerified};
 use wiab_steps::kinds::images_seeded::ImagesSeeded;
 use wiab_steps::kinds::plays::images::ImageSet;
 use wiab_steps::kinds::plays::{Play, Role, Site, SiteHost};
+use wiab_steps::kinds::postgresql_password::PostgresqlPassword;
 use wiab_steps::kinds::postgresql_secrets::PostgresqlSecrets;
+use wiab_steps::kinds::secrets_rotated::SecretsRotated;
 use wiab_steps::kinds::tool::Toolbox;
 use wiab_steps::kinds::tool_image::ToolImage;
-use wiab_steps::secrets::Kubectl;
+use wiab_steps::secrets::{Kubectl, Name};
 
 use crate::machines;
 
@@ -120,6 +122,37 @@ impl Staging<'_> {
         };
         let id = format!("data.verify:{}", service.name().to_lowercase());
         self.plan.add(&id, &[after], &verified)
+    }
+
+    /// A new password of PostgreSQL's: first the database, then the cluster's secret. Whoever comes after this can log in with
+    /// the new one only.
+    pub(super) fn rotated_password(
+        &mut self,
+        ground: &ClusterGround<'_>,
+        rotated: &Handle<SecretsRotated>,
+    ) -> Option<StepId> {
+        if !self.settings.rotates(Name::PostgresqlWire) {
+            return None;
+        }
+        let site = self.site(ground);
+        let kubectl = Kubectl::Toolbox(site.toolbox.clone());
+        let (sealed, before) = (
+            rotated.output(&SecretsRotated::PATH),
+            rotated.output(&SecretsRotated::BEFORE),
+        );
+        let password = PostgresqlPassword {
+            site,
+            sealed: sealed.clone(),
+            before: before.clone(),
+        };
+        let password = self.plan.add("rot.pg-password", &[], &password);
+        let secrets = PostgresqlSecrets {
+            kubectl,
+            sealed,
+            rotated_from: Some(before),
+        };
+        let secrets = self.plan.add("rot.pg-secrets", &[&password], &secrets);
+        Some(secrets.id().clone())
     }
 
     /// Two halves that share no machine: Kubernetes' nodes, and the data nodes, whose playbooks take turns at their package

@@ -241,7 +241,7 @@ impl<'a> Staging<'a> {
         };
         let sealed = self.secrets(&ground.dirs, Some(&toolbox));
         let files = self.secret_files(&sealed);
-        let cluster = ClusterGround {
+        let cluster_ground = ClusterGround {
             tree: release.tree(),
             tools: &tools,
             apt_options: release.checked.output(&ReleaseChecked::APT_OPTIONS),
@@ -253,8 +253,12 @@ impl<'a> Staging<'a> {
                 &files.ansible,
             ],
         };
-        let cluster = self.cluster(&cluster);
-        let ids = |steps: &[Handle<_>]| steps.iter().map(|step| step.id().clone()).collect();
+        let cluster = self.cluster(&cluster_ground);
+        let rotated = files.rotated.as_ref();
+        let rotated = rotated.and_then(|rotated| self.rotated_password(&cluster_ground, rotated));
+        let ids = |steps: &[Handle<_>]| -> Vec<StepId> {
+            steps.iter().map(|step| step.id().clone()).collect()
+        };
         let needs = ChartNeeds {
             tools: toolbox.clone(),
             artifact: release.name.clone(),
@@ -265,7 +269,7 @@ impl<'a> Staging<'a> {
                 .iter()
                 .map(|step| step.id().clone())
                 .collect(),
-            data: ids(&cluster.data),
+            data: ids(&cluster.data).into_iter().chain(rotated).collect(),
             secrets: files.helm,
             traffic: self.before_issuance(),
         };

@@ -35,6 +35,8 @@ pub(super) struct SecretFiles {
     pub(super) ansible: Handle<SecretsRendered>,
     /// Those of the charts, by chart.
     pub(super) helm: Vec<(Chart, Input<String>)>,
+    /// The rotation, if one is asked for.
+    pub(super) rotated: Option<Handle<SecretsRotated>>,
 }
 
 impl Staging<'_> {
@@ -69,23 +71,23 @@ impl Staging<'_> {
         self.plan.add("sec.generate", &[dirs], &sealed)
     }
 
-    /// Path of the sealed set, after a rotation if one is asked for.
-    fn rotated(&mut self, sealed: &Handle<SecretsSealed>) -> Input<String> {
-        let Some(rotation) = &self.settings.rotation else {
-            return sealed.output(&SecretsSealed::PATH);
-        };
+    /// The rotation, if one is asked for.
+    fn rotated(&mut self, sealed: &Handle<SecretsSealed>) -> Option<Handle<SecretsRotated>> {
+        let rotation = self.settings.rotation.as_ref()?;
         let rotated = SecretsRotated {
             sealed: self.settings.sealed_path(),
             label: rotation.label.clone(),
             names: rotation.secrets.clone(),
         };
-        self.plan
-            .add("rot.seal", &[sealed], &rotated)
-            .output(&SecretsRotated::PATH)
+        Some(self.plan.add("rot.seal", &[sealed], &rotated))
     }
 
     pub(super) fn secret_files(&mut self, sealed: &Handle<SecretsSealed>) -> SecretFiles {
-        let path = self.rotated(sealed);
+        let rotated = self.rotated(sealed);
+        let path = match &rotated {
+            Some(rotated) => rotated.output(&SecretsRotated::PATH),
+            None => sealed.output(&SecretsSealed::PATH),
+        };
         let ansible = SecretsRendered {
             sealed: path.clone(),
             targets: vec![Target {
@@ -109,6 +111,7 @@ impl Staging<'_> {
         SecretFiles {
             ansible,
             helm: helm.into(),
+            rotated,
         }
     }
 }

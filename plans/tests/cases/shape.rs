@@ -407,3 +407,21 @@ fn lists_are_only_changed_where_the_pool_is_in_the_home() {
     existing.vms.pool = settings.vms.pool;
     assert!(!has(&existing));
 }
+
+#[test]
+fn a_new_password_is_the_database_s_and_the_cluster_s_before_wire_server_gets_it() {
+    let mut settings = Settings::rehearsal();
+    let back = |settings: &Settings| step(&plan(settings), "helm.wire-server").inputs.clone();
+    assert!(!back(&settings).contains("back_unwaited"));
+    settings.rotation = Some(wiab_plans::Rotation {
+        label: "x".to_owned(),
+        secrets: vec!["postgresql_wire".to_owned()],
+    });
+    let plan = plan(&settings);
+    assert!(after(&plan, "rot.pg-password").contains("rot.seal"));
+    assert!(after(&plan, "rot.pg-secrets").contains("rot.pg-password"));
+    assert!(after(&plan, "helm.wire-server").contains("rot.pg-secrets"));
+    // On the way back the pods get the former password after they are asked for.
+    assert!(back(&settings).contains(r#""back_unwaited":true"#));
+    assert!(!step(&plan, "helm.webapp").inputs.contains("back_unwaited"));
+}

@@ -241,91 +241,96 @@ fn refusal(object: &Value, kind: &str, reasons: &[&str]) -> String {
     found.map_or("", |one| text(one, "/message")).to_owned()
 }
 
+impl Story {
+    fn of(
+        object: &Value,
+        (kind, place): (&'static str, &'static str),
+        shown: String,
+        said: String,
+    ) -> Self {
+        Self {
+            kind,
+            object: text(object, "/metadata/name").to_owned(),
+            name: text(object, "/spec/dnsName").to_owned(),
+            text: shown,
+            complains: !said.is_empty(),
+            said,
+            place,
+        }
+    }
+}
+
 /// What every object of a certificate's chain says, from the outermost to the innermost; the solver's objects last.
 pub(crate) fn stories(list: &Value, certificate: &str) -> Vec<Story> {
     let mut all = Vec::new();
-    let mut tell =
-        |object: &Value, kind: &'static str, place: &'static str, shown: String, said: String| {
-            all.push(Story {
-                kind,
-                object: text(object, "/metadata/name").to_owned(),
-                name: text(object, "/spec/dnsName").to_owned(),
-                text: shown,
-                complains: !said.is_empty(),
-                said,
-                place,
-            });
-        };
     for issuer in items(list, "ClusterIssuer") {
         let said = refusal(issuer, "Ready", &[]);
-        tell(issuer, "ClusterIssuer", "issuer", conditions(issuer), said);
+        all.push(Story::of(
+            issuer,
+            ("ClusterIssuer", "issuer"),
+            conditions(issuer),
+            said,
+        ));
     }
-    for own in items(list, "Certificate").filter(|item| text(item, "/metadata/name") == certificate)
-    {
-        tell(
+    let own = |item: &&Value| text(item, "/metadata/name") == certificate;
+    for own in items(list, "Certificate").filter(own) {
+        let said = refusal(own, "Issuing", &["Failed"]);
+        all.push(Story::of(
             own,
-            "Certificate",
-            "certificate",
+            ("Certificate", "certificate"),
             conditions(own),
-            refusal(own, "Issuing", &["Failed"]),
-        );
-        for request in
-            items(list, "CertificateRequest").filter(|item| owned_by(item, "Certificate", own))
-        {
+            said,
+        ));
+        let requests = items(list, "CertificateRequest");
+        for request in requests.filter(|item| owned_by(item, "Certificate", own)) {
             let said = refusal(request, "Ready", &["Failed", "Denied"]);
-            tell(
-                request,
-                "CertificateRequest",
-                "request",
-                conditions(request),
-                said,
-            );
-            for order in
-                items(list, "Order").filter(|item| owned_by(item, "CertificateRequest", request))
-            {
-                let (state, reason) = (text(order, "/status/state"), text(order, "/status/reason"));
-                tell(
-                    order,
-                    "Order",
-                    "order",
-                    format!("{state}: {reason}"),
-                    reason.to_owned(),
-                );
-                for challenge in
-                    items(list, "Challenge").filter(|item| owned_by(item, "Order", order))
-                {
-                    let (state, reason) = (
-                        text(challenge, "/status/state"),
-                        text(challenge, "/status/reason"),
-                    );
-                    let name = text(challenge, "/spec/dnsName");
-                    tell(
-                        challenge,
-                        "Challenge",
-                        "challenge",
-                        format!("{name} {state}: {reason}"),
-                        reason.to_owned(),
-                    );
-                }
-            }
+            let is = ("CertificateRequest", "request");
+            all.push(Story::of(request, is, conditions(request), said));
+            orders(list, request, &mut all);
         }
     }
-    for (kind, place) in [
+    for is in [
         ("Pod", "solver's pod"),
         ("Service", "solver's service"),
         ("Ingress", "solver's ingress"),
     ] {
-        for object in items(list, kind) {
+        for object in items(list, is.0) {
             let said = waiting(object);
-            let shown = if kind == "Pod" {
-                format!("{} {said}", text(object, "/status/phase"))
-            } else {
-                "is there".to_owned()
+            let shown = match is.0 {
+                "Pod" => format!("{} {said}", text(object, "/status/phase")),
+                _ => "is there".to_owned(),
             };
-            tell(object, kind, place, shown, said);
+            all.push(Story::of(object, is, shown, said));
         }
     }
     all
+}
+
+/// The orders of a request, with their challenges.
+fn orders(list: &Value, request: &Value, all: &mut Vec<Story>) {
+    let state = |object: &Value| {
+        let (state, reason) = (
+            text(object, "/status/state"),
+            text(object, "/status/reason"),
+        );
+        (format!("{state}: {reason}"), reason.to_owned())
+    };
+    let orders = items(list, "Order");
+    for order in orders.filter(|item| owned_by(item, "CertificateRequest", request)) {
+        let (shown, said) = state(order);
+        all.push(Story::of(order, ("Order", "order"), shown, said));
+        let challenges = items(list, "Challenge");
+        for challenge in challenges.filter(|item| owned_by(item, "Order", order)) {
+            let (shown, said) = state(challenge);
+            let shown = format!("{} {shown}", text(challenge, "/spec/dnsName"));
+            all.push(Story::of(
+                challenge,
+                ("Challenge", "challenge"),
+                shown,
+                said,
+            ));
+        }
+    }
 }
 
 /// Why the container of a solver's pod cannot start; empty when it can, or only begins.

@@ -223,27 +223,4 @@ impl Ranking {
             .first()
             .filter(|ranked| ranked.standing != Standing::Doubted)
     }
-
-    /// As text: one block for each cause.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        for ranked in &self.causes {
-            let (code, standing) = (ranked.cause.code(), ranked.standing.name());
-            text += &format!("{code} ({standing}): {}\n", ranked.meaning);
-            for fact in &ranked.facts_for {
-                text += &format!("  + {fact}\n");
-            }
-            for fact in &ranked.facts_against {
-                text += &format!("  - {fact}\n");
-            }
-            text += &format!("  step {}: {}\n", ranked.step, ranked.cure);
-        }
-        for one in &self.unknown {
-            text += &format!("unknown: {one}\n");
-        }
-        for one in &self.unseen {
-            text += &format!("could not be seen: {one}\n");
-        }
-        text
-    }
 }

@@ -323,8 +323,7 @@ pub(super) fn read(text: &str) -> Reading {
             429 => Some(What::Limit),
             _ => None,
         }),
-        Who::Cluster => first(INSIDE, text),
-        Who::Authority | Who::Nobody => first(INSIDE, text),
+        Who::Cluster | Who::Authority | Who::Nobody => first(INSIDE, text),
     };
     match (spoken, what) {
         // What happens inside the cluster may be told in the same breath.

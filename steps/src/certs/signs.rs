@@ -60,14 +60,14 @@ pub(super) static SIGNS: &[Sign] = &[
     Sign {
         cause: Cause::RejectedName,
         meaning: "the certificate authority does not issue for this domain",
-        step: "pre.input",
+        step: "pre.inputs",
         cure: "set `domain` to one that you own, then run `wiab apply`",
         patience_ms: DECIDED_MS,
     },
     Sign {
         cause: Cause::Contact,
         meaning: "the certificate authority does not accept the mail address",
-        step: "pre.input",
+        step: "pre.inputs",
         cure: "set `cert_email` to an address that receives mail, then run `wiab apply`",
         patience_ms: DECIDED_MS,
     },
@@ -162,7 +162,7 @@ pub(super) static SIGNS: &[Sign] = &[
         cause: Cause::Egress,
         meaning: "the VMs do not reach the certificate authority on port 443",
         step: "egress.open",
-        cure: "let the VMs out: set `[traffic] private = false`, or allow acme-v02.api.letsencrypt.org:443 in the firewall in front \
+        cure: "let the VMs out: set `[traffic] private_deployment = false`, or allow acme-v02.api.letsencrypt.org:443 in the firewall in front \
                of the host, then run `wiab apply`",
         patience_ms: LOST_MS,
     },
@@ -227,7 +227,7 @@ pub(super) static SIGNS: &[Sign] = &[
     },
     Sign {
         cause: Cause::NotForwarded,
-        meaning: "nothing listens where the challenge arrives, for no rule forwards port 80 to the nodes",
+        meaning: "what arrives at port 80 is not forwarded to the nodes",
         step: "fw.apply",
         cure: ANEW,
         patience_ms: LOST_MS,

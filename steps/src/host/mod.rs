@@ -1,10 +1,13 @@
 //! The machine that steps act on: the trait, and what passes through it.
 
+mod capture;
 mod follow;
+mod job;
 pub mod local;
 mod quote;
 pub mod shell;
 pub mod sim;
+pub mod ssh;
 
 pub use self::quote::quote;
 
@@ -211,6 +214,16 @@ pub enum HostError {
     Denied {
         /// What was refused.
         why: String,
+    },
+    /// The machine does not let wiab in: its host key, the login or sudo. Nothing was started, and waiting does not help.
+    #[error("{why}")]
+    Barred {
+        /// What keeps wiab out.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+        /// A stable name of the reason, such as `ssh.auth`.
+        code: &'static str,
     },
     /// The time limit passed; the command's process group was killed.
     #[error("no end after {after_ms} ms")]

@@ -287,6 +287,7 @@ pub(super) fn failure(error: &HostError, fresh: bool) -> Failure {
         HostError::Denied { .. } => {
             failure.hint("give the user passwordless sudo, or run wiab as root")
         }
+        HostError::Barred { remedy, code, .. } => failure.hint(remedy.clone()).code(code),
         HostError::Unreachable { .. } => failure.retry(),
         // An atomic write that failed has left the old file, at most a temporary one beside it.
         HostError::File { .. } => Failure {

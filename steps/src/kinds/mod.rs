@@ -48,6 +48,7 @@ pub mod nft_health;
 pub mod nft_traffic;
 mod patience;
 pub mod plays;
+pub mod postgresql_password;
 pub mod postgresql_secrets;
 pub mod preflight;
 pub mod qcow2_overlay;

@@ -50,8 +50,8 @@ pub struct PostgresqlSecrets {
     pub kubectl: Kubectl,
     /// Path of the sealed set.
     pub sealed: Input<String>,
-    /// Path of the sealed set before its passwords were rotated: other passwords in the cluster are then replaced, and undo
-    /// takes these. Without it another password is a question.
+    /// Path of the sealed set before its passwords were rotated: those passwords in the cluster are then replaced, and undo
+    /// puts them back. Without it another password is a question.
     #[serde(default)]
     pub rotated_from: Option<Input<String>>,
 }
@@ -104,6 +104,23 @@ impl PostgresqlSecrets {
                 Some(_) => Standing::Other,
             }),
         )
+    }
+
+    /// Whether every other password in the cluster is the one from before the rotation.
+    async fn only_old(&self, sh: Shell<'_>, standings: &[Standing; 2]) -> Result<bool, Failure> {
+        let Some(before) = &self.rotated_from else {
+            return Ok(false);
+        };
+        let (set, live) = (self.set_at(sh, before).await?, self.live(sh).await??);
+        let items = items(&live);
+        let mut other = SECRETS
+            .iter()
+            .zip(standings)
+            .filter(|(_, standing)| **standing == Standing::Other);
+        Ok(other.all(|((secret, _, _, name), _)| {
+            let found = password(&items, secret);
+            found.is_some_and(|found| found.as_slice() == set.get(*name).as_bytes())
+        }))
     }
 
     /// Creates secrets, or sets the password alone of those that are there.
@@ -276,7 +293,7 @@ impl Act for PostgresqlSecrets {
 
     async fn apply(&self, sh: Shell<'_>, _: &Image) -> Result<Receipt, Failure> {
         let standings = self.standings(sh).await?;
-        if standings.contains(&Standing::Other) && self.rotated_from.is_none() {
+        if standings.contains(&Standing::Other) && !self.only_old(sh, &standings).await? {
             return Err(Failure::clean(
                 "the cluster holds another PostgreSQL password than the sealed set",
             )

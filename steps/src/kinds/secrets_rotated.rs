@@ -36,7 +36,7 @@ pub(crate) struct Image {
 /// Whether wiab can give a secret a new value everywhere; if not, why.
 pub fn rotatable(name: Name) -> Result<(), &'static str> {
     match name {
-        Name::Zrest | Name::ZauthPrivate => Ok(()),
+        Name::Zrest | Name::ZauthPrivate | Name::PostgresqlWire => Ok(()),
         Name::ZauthPublic => Err("it follows from zauth_private: rotate that"),
         Name::MinioAccessKey
         | Name::MinioSecretKey
@@ -44,9 +44,6 @@ pub fn rotatable(name: Name) -> Result<(), &'static str> {
         | Name::CargoholdSecretKey => Err(
             "MinIO takes a new key only on a command line, where every user of the data node could read it",
         ),
-        Name::PostgresqlWire => {
-            Err("the database's role must get it at the same moment, which no step does")
-        }
         Name::PostgresqlRepmgr => Err(
             "repmgr's password stands in files of the data nodes that only its playbook writes, and that one re-clones the replicas",
         ),

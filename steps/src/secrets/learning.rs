@@ -66,6 +66,10 @@ impl Host for LearningHost {
         self.host.run(cmd, cancel, line)
     }
 
+    fn renew<'a>(&'a self, cancel: &'a Cancel) -> BoxFuture<'a, Result<(), HostError>> {
+        self.host.renew(cancel)
+    }
+
     fn read<'a>(
         &'a self,
         path: &'a str,

@@ -1,5 +1,6 @@
 //! Certificates: the way of the self-check, known failures and their remedies, what is kept.
 
+mod deaths;
 mod stories;
 mod way;
 mod wordings;

@@ -441,6 +441,7 @@ fn what_is_not_known_stays_unknown() {
 fn every_cause_that_somebody_can_say_is_said_by_some_wording() {
     // These follow from what is measured.
     let measured = [
+        Cause::NotForwarded,
         Cause::BridgedHairpin,
         Cause::RouterLoopback,
         Cause::Filtered,

@@ -101,9 +101,9 @@ async fn every_other_cause_is_told_with_its_step() {
     let there = |name: &str| ruled.clone().with_name(name, &["192.0.2.80"], &[]);
     fails(
         ask(ruled.clone().without_nft().with_nft(EGRESS_ONLY)),
-        "nothing listens",
+        "not forwarded to the nodes",
         "fw.apply",
-        "cert.refused",
+        "cert.notforwarded",
     )
     .await;
     fails(
@@ -146,14 +146,14 @@ async fn every_other_cause_is_told_with_its_step() {
     fails(
         ask(forbidden),
         "does not issue for this domain",
-        "pre.input",
+        "pre.inputs",
         "cert.rejectedname",
     )
     .await;
     fails(
         asked(ruled, "admin@example.com", false),
         "does not accept the mail address",
-        "pre.input",
+        "pre.inputs",
         "cert.contact",
     )
     .await;
@@ -290,6 +290,35 @@ async fn the_fake_certificate_is_not_taken_for_one() {
     let mut staging = https(NAMES[0]);
     staging.staging = true;
     tried(&world, &staging, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_answers_503_does_not_answer() {
+    let world = World::new(well().await);
+    tried(&world, &ready(CSR), 1).await.unwrap();
+    let url = format!("https://{}/", NAMES[2]);
+    let say = |status| {
+        let url = url.clone();
+        world
+            .host
+            .meddle(move |machine| machine.with_http_status(&url, status))
+            .unwrap();
+    };
+    say(503);
+    let failure = tried(&world, &https(NAMES[2]), 1).await.unwrap_err();
+    assert!(
+        failure
+            .why
+            .contains("webapp.wire.example.org answers 503 on kubenode1"),
+        "{failure:?}"
+    );
+    assert_eq!(failure.code, "https.server-error");
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("kubectl get pods | grep webapp") && hint.contains("helm.webapp"));
+    // Others answer, and so does this one as soon as something is behind it.
+    tried(&world, &https(NAMES[0]), 1).await.unwrap();
+    say(403);
+    tried(&world, &https(NAMES[2]), 1).await.unwrap();
 }
 
 #[tokio::test]

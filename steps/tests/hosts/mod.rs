@@ -1,11 +1,13 @@
 //! The hosts.
 
 mod artifact;
+mod conformance;
 mod crash;
 mod kube;
 mod lease;
 mod local;
 mod sim;
+mod ssh;
 
 use std::future::Future;
 use std::sync::Arc;

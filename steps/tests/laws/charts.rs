@@ -75,6 +75,7 @@ pub(crate) fn release(chart: Chart) -> HelmRelease {
         secrets: secrets.into_iter().collect(),
         timeout_ms: 900_000,
         usual_ms: 30_000,
+        back_unwaited: false,
     }
 }
 

@@ -13,6 +13,7 @@ mod openssl;
 mod plays;
 pub(crate) mod preflight;
 mod release_files;
+mod rotation;
 pub(crate) mod scenarios;
 mod sealed;
 mod secrets;

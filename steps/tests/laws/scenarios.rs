@@ -302,6 +302,7 @@ pub(crate) async fn all() -> Vec<Scenario> {
     all.extend(vms().await);
     all.extend(super::preflight::all().await);
     all.extend(super::secrets::scenarios().await);
+    all.extend(super::rotation::scenarios().await);
     all.extend(super::tools::scenarios().await);
     all.extend(crate::traffic::world::scenarios().await);
     all

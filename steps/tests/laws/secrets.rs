@@ -231,7 +231,6 @@ async fn what_must_not_change_is_refused_with_its_reason() {
         ("mls_ed25519", "existing MLS groups"),
         ("minio_secret_key", "command line"),
         ("postgresql_repmgr", "re-clones the replicas"),
-        ("postgresql_wire", "at the same moment"),
         ("nonsense", "there is no secret"),
     ] {
         let world = World::new(machine.clone());

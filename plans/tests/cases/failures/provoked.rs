@@ -279,6 +279,23 @@ const CASES: &[Case] = &[
         ..CASE
     },
     Case {
+        number: 15,
+        what: "the webapp answers 503 after all charts are installed",
+        meddle: Some(("e2e.https:webapp", |machine| {
+            machine.with_http_status("https://webapp.staging.example.org/", 503)
+        })),
+        step: "e2e.https:webapp",
+        why: &[
+            "webapp.staging.example.org answers 503",
+            "webapp behind it does not",
+        ],
+        hint: &["kubectl get pods | grep webapp", "helm.webapp"],
+        cure: Cure::Machine(|machine| {
+            machine.with_http_status("https://webapp.staging.example.org/", 200)
+        }),
+        ..CASE
+    },
+    Case {
         number: 16,
         what: "the content of the release does not fit on assethost",
         meddle: Some(("ast.sources", |machine| {

@@ -56,7 +56,7 @@ impl Clock for SystemClock {
 }
 
 /// Waits in real time.
-pub(super) async fn pause(ms: u64) {
+pub(in crate::host) async fn pause(ms: u64) {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where a real host waits"

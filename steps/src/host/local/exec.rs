@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin};
 use wiab_engine::ports::Cancel;
 
+use super::super::capture::Capture;
 use super::super::{Cmd, HostError, LineSink, Output};
 use super::LocalHost;
-use super::capture::Capture;
 use super::clock::pause;
 use super::process::{Target, signal};
 

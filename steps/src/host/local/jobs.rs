@@ -1,10 +1,6 @@
-//! Detached jobs of this machine.
-//!
-//! A job is a directory below the job root. A small shell wrapper, started in its own session, claims the job by linking
-//! `pid` (atomic, only the first wins), and only then starts the command: no `pid` means that the command was never
-//! started (absent), wherever wiab or the wrapper died before. `log` holds both output streams. `exit` appears by rename
-//! when the command has ended; a claimed job without `exit` is lost when no process of its session is left.
+//! Detached jobs of this machine: how their directories (`host::job`) are made, watched and removed.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -12,39 +8,12 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use wiab_engine::ports::Cancel;
 
+use super::super::capture::Capture;
+use super::super::job::{CLAIM_MS, claimed, wrapped};
 use super::super::{Cmd, HostError, JobId, JobState, LineSink, Output};
 use super::LocalHost;
-use super::capture::Capture;
 use super::clock::pause;
-use super::process::{Target, boot_id, look, session};
-
-/// The wrapper. Its parameters: the directory, the number of bytes on its input, the command. Nothing is interpolated.
-/// The pid file names the process, its start and the boot, so that a reused number is not mistaken. The wrapper outlives
-/// the signals that end the command, to note its exit code, and the end of whoever waits for `started`. It traps them
-/// rather than ignoring them: a trap is not inherited, the command gets every signal's default.
-const WRAPPER: &str = r#"
-trap : HUP INT TERM PIPE
-d=$1; n=$2; shift 2
-umask 022
-in=$d/in.$$; me=$d/pid.$$
-cat >"$in" || exit 1
-[ "$(wc -c <"$in")" -eq "$n" ] || { rm -f "$in"; exit 1; }
-field() { shift 19; printf %s "$1"; }
-stat=$(cat /proc/$$/stat); start=$(field ${stat##*)})
-printf '%s %s %s\n' "$$" "$start" "$(cat /proc/sys/kernel/random/boot_id)" >"$me" || exit 1
-sync "$me"
-if ! ln "$me" "$d/pid" 2>/dev/null; then rm -f "$me" "$in"; echo exists 2>/dev/null; exit 0; fi
-rm -f "$me"; sync "$d"
-: >"$d/log"; echo started 2>/dev/null
-exec >>"$d/log" 2>&1
-"$@" <"$in"
-code=$?
-printf '%s\n' "$code" >"$d/exit.$$" && sync "$d/exit.$$" && mv -f "$d/exit.$$" "$d/exit" && sync "$d"
-rm -f "$in"
-"#;
-
-/// How long the wrapper may take to claim a job.
-const CLAIM_MS: u64 = 60_000;
+use super::process::{Target, boot_id, look, program, session};
 
 /// How long the wrapper may take to note the end of a killed command: it syncs.
 const NOTE_MS: u64 = 10_000;
@@ -99,10 +68,14 @@ impl Claim {
         }
     }
 
-    /// Living processes of the session without the wrapper.
-    fn others(&self) -> Vec<i32> {
+    /// Living processes of the session that belong to the command: not the wrapper, nor what it notes the exit code with.
+    fn command(&self, dir: &Path) -> Vec<i32> {
         let mut pids = session(self.pid);
-        pids.retain(|pid| *pid != self.pid);
+        // Asked after the look: before the note is begun, the wrapper has no other child than the command. The note is
+        // renamed, so the second question comes after the first.
+        let noting = dir.join(format!("exit.{}", self.pid)).exists() || dir.join("exit").exists();
+        let notes = |pid: i32| look(pid).is_none_or(|seen| seen.parent == self.pid);
+        pids.retain(|pid| *pid != self.pid && !(noting && notes(*pid)));
         pids
     }
 }
@@ -122,34 +95,11 @@ impl LocalHost {
             .mode(0o700)
             .create(&dir);
         made.map_err(|error| failure(&dir, error))?;
-        let stdin = cmd.stdin.clone().unwrap_or_default();
-        let words = [
-            "setsid".to_owned(),
-            "--fork".to_owned(),
-            "sh".to_owned(),
-            "-c".to_owned(),
-            WRAPPER.to_owned(),
-            "wiab-job".to_owned(),
-            dir.to_string_lossy().into_owned(),
-            stdin.len().to_string(),
-        ];
-        let wrapped = Cmd {
-            argv: words.into_iter().chain(cmd.argv.iter().cloned()).collect(),
-            stdin: Some(stdin),
-            env: cmd.env.clone(),
-            root: cmd.root,
-            timeout_ms: CLAIM_MS,
-        };
+        let wrapped = wrapped(&dir.to_string_lossy(), cmd);
         let output = self
             .execute(&wrapped, &Cancel::default(), &|_| {}, CLAIM_MS)
             .await?;
-        match output.text().trim() {
-            "started" | "exists" => Ok(()),
-            _ => Err(lost(format!(
-                "the job did not start: {}",
-                output.error_text()
-            ))),
-        }
+        claimed(&output)
     }
 
     pub(super) fn state_of_job(&self, id: &JobId) -> JobState {
@@ -218,15 +168,32 @@ impl LocalHost {
     }
 
     /// Ends everything in the job's session, whoever is left of it: TERM, some time, KILL. The wrapper is the last.
+    ///
+    /// The session is looked at again and again: the wrapper may start the command, and the command another one, between a
+    /// look and the signal.
     async fn kill_job(&self, dir: &Path) {
         let Some(claim) = claim_of(dir).filter(Claim::lives) else {
             return;
         };
-        self.send(&Target::Each(session(claim.pid)), Signal::TERM)
-            .await;
-        gone(self.grace_ms, || claim.others().is_empty()).await;
-        self.send(&Target::Each(claim.others()), Signal::KILL).await;
-        gone(NOTE_MS, || session(claim.pid).is_empty()).await;
+        let mut told = BTreeSet::new();
+        let mut waited_ms = 0;
+        while waited_ms < self.grace_ms {
+            if session(claim.pid).is_empty() {
+                return;
+            }
+            let mut fresh = claim.command(dir);
+            fresh.retain(|pid| told.insert(program(*pid)));
+            self.send(&Target::Each(fresh), Signal::TERM).await;
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
+        waited_ms = 0;
+        while waited_ms < NOTE_MS && !session(claim.pid).is_empty() {
+            let left = claim.command(dir);
+            self.send(&Target::Each(left), Signal::KILL).await;
+            pause(POLL_MS.0).await;
+            waited_ms += POLL_MS.0;
+        }
         self.send(&Target::Each(session(claim.pid)), Signal::KILL)
             .await;
         // Killed processes leave `/proc` a moment later.
@@ -312,6 +279,7 @@ fn whole(dir: &Path, code: i32) -> Result<Output, HostError> {
 mod tests {
     use std::process::{Command, Stdio};
 
+    use super::super::super::job::WRAPPER;
     use super::*;
 
     #[test]

@@ -1,6 +1,5 @@
 //! This machine.
 
-mod capture;
 mod clock;
 mod exec;
 mod files;
@@ -13,6 +12,7 @@ use std::path::PathBuf;
 use wiab_engine::ports::{BoxFuture, Cancel};
 
 pub use self::clock::SystemClock;
+pub(super) use self::clock::pause;
 
 use super::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
 

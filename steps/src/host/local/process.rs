@@ -5,6 +5,8 @@ use rustix::process::{Pid, Signal};
 /// A process as `/proc/PID/stat` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
+    /// Its parent.
+    pub(super) parent: i32,
     /// Its session.
     pub(super) session: i32,
     /// When it started, in ticks since boot: tells it from a later process with the same number.
@@ -21,6 +23,7 @@ pub(super) fn look(pid: i32) -> Option<Seen> {
     let fields: Vec<&str> = fields.split_whitespace().collect();
     Some(Seen {
         zombie: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         start: fields.get(19)?.parse().ok()?,
     })
@@ -43,6 +46,14 @@ pub(super) fn session(id: i32) -> Vec<i32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| look(*pid).is_some_and(|seen| seen.session == id && !seen.zombie))
         .collect()
+}
+
+/// A process and the program that it is: one that was forked is its parent's until it becomes another, and a signal that came
+/// before that may have met its parent's handler.
+pub(super) fn program(pid: i32) -> (i32, u64, Vec<u8>) {
+    let start = look(pid).map_or(0, |seen| seen.start);
+    let words = fs_err::read(format!("/proc/{pid}/cmdline"));
+    (pid, start, words.unwrap_or_default())
 }
 
 /// Whom a signal goes to.

@@ -13,6 +13,7 @@ use super::verdict::Case;
 use super::watch::Trouble;
 use crate::certs::{Cause, Ranked, Ranking, Standing};
 use crate::host::shell::Shell;
+use crate::traffic::{EGRESS, FILTER, NAT};
 
 /// The hairpin rule is there for the time of issuance.
 const HAIRPIN_OWED: &str = "cert.hairpin-rule";
@@ -117,13 +118,11 @@ impl Cures {
         ranking: &'a Ranking,
         tried: &[Cause],
     ) -> Option<(&'a Ranked, Remedy<'a>)> {
-        let proved = ranking
+        let mut proved = ranking
             .causes
             .iter()
             .filter(|ranked| ranked.standing == Standing::Proved && !tried.contains(&ranked.cause));
-        proved
-            .filter_map(|ranked| Some((ranked, self.remedy(ranked.cause)?)))
-            .next()
+        proved.find_map(|ranked| Some((ranked, self.remedy(ranked.cause)?)))
     }
 
     /// Records what cures may change.
@@ -183,6 +182,15 @@ impl Cures {
         }
         Ok(())
     }
+}
+
+/// How people close the way out.
+fn by_hand(egress: &NftEgress) -> String {
+    let wan = egress.wan.get().map_or("WAN", String::as_str);
+    let one = |(family, table): (&str, &str)| {
+        format!("sudo nft 'delete element {family} {table} {EGRESS} {{ \"{wan}\" }}'")
+    };
+    [FILTER, NAT].map(one).join("; ")
 }
 
 async fn close(sh: Shell<'_>, egress: &NftEgress) -> Result<(), Failure> {
@@ -325,8 +333,8 @@ impl<'a> Healer<'a> {
             Remedy::Egress(egress) => {
                 if !matches!(Act::probe(egress, sh).await?, Probe::Satisfied(_)) {
                     let what = "the VMs' way out, for the time of issuance";
-                    let settle = "wiab apply --only egress.close,fw.apply";
-                    sh.cx.open_obligation(EGRESS_OWED, what, settle).await?;
+                    let settle = by_hand(egress);
+                    sh.cx.open_obligation(EGRESS_OWED, what, &settle).await?;
                 }
                 Act::apply(egress, sh, &None).await.map(drop)
             }

@@ -37,9 +37,11 @@ pub(super) async fn follow(
     {
         return done.map_err(only_looked);
     }
-    let settled = cures
-        .settle(case.sh, "the certificate is not waited for any more")
-        .await;
+    let how = match &done {
+        Ok(_) => "the certificate is there",
+        Err(_) => "the certificate is not waited for any more",
+    };
+    let settled = cures.settle(case.sh, how).await;
     let residue = if healer.has_acted() {
         Residue::Dirty
     } else {

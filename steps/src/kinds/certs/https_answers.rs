@@ -10,7 +10,7 @@ use wiab_engine::ports::Step;
 use super::super::login::Login;
 use super::super::patience::Patience;
 use super::super::{Act, bound, only_looked};
-use super::{KubeNode, Reached, is_ssh, reached, try_web};
+use super::{KubeNode, Reached, is_ssh, on_host, reached, try_web};
 use crate::certs::parse_openssl;
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host, Output};
@@ -23,6 +23,9 @@ const POLL_MS: u64 = 5_000;
 const DEADLINE_MS: u64 = 60_000;
 /// What the ingress controller shows without one.
 const FAKE: &str = "Kubernetes Ingress Controller Fake Certificate";
+
+const INGRESS: &str =
+    "`wiab apply` looks at the ingress controller again (step helm.ingress-nginx-controller)";
 
 /// One of the names of the installation, from end to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +103,9 @@ impl HttpsAnswers {
                 Ok(end) => not_after = end,
                 Err(failure) => return Ok(Err(failure)),
             }
+            if let Err(failure) = self.by_node(sh, node).await? {
+                return Ok(Err(failure));
+            }
         }
         let mut note = format!("valid until {not_after}");
         if self.reachable() {
@@ -118,6 +124,66 @@ impl HttpsAnswers {
         way.is_some_and(|way| way != "elsewhere")
     }
 
+    /// A request to a node: TLS alone is answered by the ingress controller, whatever is behind it.
+    async fn by_node(
+        &self,
+        sh: Shell<'_>,
+        node: &KubeNode,
+    ) -> Result<Result<(), Failure>, Failure> {
+        let resolve = format!("{}:{NODE_PORT}:{}", self.name, node.ip()?);
+        let url = format!("https://{}:{NODE_PORT}/", self.name);
+        let argv = try_web(&["--resolve", &resolve], &url);
+        let Some(output) = sh.probe(&on_host(argv)).await? else {
+            return Ok(Err(Failure::clean("`curl` is not installed on the host")
+                .hint("install the package curl, then `wiab apply --resume`")));
+        };
+        if !output.ok() {
+            let why = format!(
+                "{} is not answered on {}: curl ended with {}",
+                self.name, node.name, output.code
+            );
+            return Ok(Err(Failure::clean(why)
+                .hint(INGRESS)
+                .code("https.no-answer")));
+        }
+        Ok(self.served(&output, &node.name))
+    }
+
+    /// An answer counts unless it says that nobody is there to give one.
+    fn served(&self, output: &Output, from: &str) -> Result<(), Failure> {
+        let text = output.text();
+        let status = text.split_whitespace().next().unwrap_or_default();
+        if !status.starts_with('5') {
+            return Ok(());
+        }
+        let (service, step) = self.behind();
+        let meaning = match status {
+            "502" | "503" | "504" => format!(
+                "the ingress controller answers, but {service} behind it does not: no pod of it is ready"
+            ),
+            _ => format!("{service} behind the ingress controller fails"),
+        };
+        Err(
+            Failure::clean(format!("{} answers {status} on {from}: {meaning}", self.name))
+                .hint(format!(
+                    "look at its pods: kubectl get pods | grep {service}, kubectl describe pod NAME, kubectl logs NAME; `wiab apply` looks at its release again (step {step})"
+                ))
+                .code("https.server-error"),
+        )
+    }
+
+    /// The service that answers the name, and the step that installs it.
+    fn behind(&self) -> (&'static str, &'static str) {
+        match self.name.split('.').next().unwrap_or_default() {
+            "webapp" => ("webapp", "helm.webapp"),
+            "account" => ("account-pages", "helm.account-pages"),
+            "teams" => ("team-settings", "helm.team-settings"),
+            "assets" => ("minio-external", "helm.minio-external"),
+            "sftd" => ("sftd", "helm.sftd"),
+            _ => ("nginz", "helm.wire-server"),
+        }
+    }
+
     /// The whole way from a VM: port forwarding, balancing, ingress.
     async fn by_public_address(&self, sh: Shell<'_>) -> Result<Result<(), Failure>, Failure> {
         let Some(node) = self.nodes.first() else {
@@ -127,7 +193,10 @@ impl HttpsAnswers {
         let url = format!("https://{}/", self.name);
         let argv = try_web(&["--resolve", &resolve], &url);
         let output = sh.run(&self.login.cmd(node.ip()?, &argv)).await?;
-        if output.ok() || (!is_ssh(output.code) && reached(output.code) == Reached::Yes) {
+        if output.ok() {
+            return Ok(self.served(&output, &self.host_ip.to_string()));
+        }
+        if !is_ssh(output.code) && reached(output.code) == Reached::Yes {
             return Ok(Ok(()));
         }
         Ok(Err(Failure::clean(format!(
@@ -146,7 +215,7 @@ impl HttpsAnswers {
                 "{name} is not answered on {node}: {}",
                 output.error_text()
             ))
-            .hint("`wiab apply` looks at the ingress controller again (step helm.ingress-nginx-controller)")
+            .hint(INGRESS)
             .code("https.no-answer"));
         };
         let wrong = |why: String| {
@@ -195,8 +264,8 @@ impl Kind for HttpsAnswers {
     const NAME: &'static str = "https.answers/1";
     const ABOUT: About = About {
         purpose: "A name of the installation is answered over TLS with a certificate that browsers trust.",
-        probe: "A handshake with every node for that name: chain, name, end, not the controller's fake certificate; and, where the \
-                VMs reach it, a request from a VM to the public address.",
+        probe: "A handshake with every node for that name: chain, name, end, not the controller's fake certificate; a request \
+                that no 5xx answers; and, where the VMs reach it, the same from a VM to the public address.",
         effect: "The same, up to a minute long; changes nothing.",
         undo: "Nothing to undo.",
     };
@@ -256,6 +325,48 @@ impl Act for HttpsAnswers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_error_is_no_answer_and_names_who_is_behind() {
+        let kind = |name: &str| HttpsAnswers {
+            name: format!("{name}.wire.example.org"),
+            host_ip: Ipv4Addr::LOCALHOST,
+            nodes: Vec::new(),
+            login: Login {
+                user: String::new(),
+                key_path: String::new(),
+                known_hosts: String::new(),
+                accounts: std::collections::BTreeMap::new(),
+            },
+            way: None,
+            staging: false,
+        };
+        let said = |status: &str| Output {
+            stdout: format!("{status} 0\n").into_bytes(),
+            ..Output::default()
+        };
+        for fine in ["200", "301", "403", "404"] {
+            assert_eq!(kind("webapp").served(&said(fine), "kubenode1"), Ok(()));
+        }
+        for (name, status, service, step) in [
+            ("webapp", "503", "webapp", "helm.webapp"),
+            ("account", "502", "account-pages", "helm.account-pages"),
+            ("teams", "504", "team-settings", "helm.team-settings"),
+            ("nginz-https", "500", "nginz", "helm.wire-server"),
+            ("nginz-ssl", "503", "nginz", "helm.wire-server"),
+            ("assets", "503", "minio-external", "helm.minio-external"),
+            ("sftd", "503", "sftd", "helm.sftd"),
+        ] {
+            let failure = kind(name).served(&said(status), "kubenode1").unwrap_err();
+            assert!(
+                failure
+                    .why
+                    .contains(&format!("answers {status} on kubenode1"))
+            );
+            assert!(failure.why.contains(service), "{failure:?}");
+            assert!(failure.hint.unwrap().contains(&format!("(step {step})")));
+        }
+    }
 
     #[test]
     fn a_handshake_is_read() {

@@ -62,7 +62,7 @@ struct Track {
     stage: (String, u64),
     /// The request whose failure was answered by asking for another attempt.
     answered: Option<String>,
-    /// Complaints that were reported as unknown, and stillness that was reported: not again.
+    /// Causes and stages that were reported: not again.
     told: Vec<String>,
 }
 
@@ -240,13 +240,12 @@ impl<'a> Watch<'a> {
         if now_ms.saturating_sub(since_ms) < patience_ms {
             return Ok(None);
         }
-        if found.is_none() {
-            let told = "a complaint that is not known".to_owned();
-            if track.told.contains(&told) {
-                return Ok(None);
-            }
-            track.told.push(told);
+        // What was diagnosed without an end is not diagnosed again: it is hoped for.
+        let told = cause.map_or("not known", crate::certs::Cause::code);
+        if track.told.iter().any(|known| known == told) {
+            return Ok(None);
         }
+        track.told.push(told.to_owned());
         Ok(Some(trouble(look, &complaint)))
     }
 }
@@ -282,7 +281,7 @@ pub(super) async fn list(
             && item.pointer("/status/state").and_then(Value::as_str) != Some("valid")
     });
     if solves {
-        let solver = [
+        let made = [
             "get",
             SOLVER,
             "-n",
@@ -293,7 +292,7 @@ pub(super) async fn list(
             "json",
         ];
         // Without them the chain still says most.
-        let more = ask(sh, toolbox, &solver).await?.unwrap_or_default();
+        let more = ask(sh, toolbox, &made).await?.unwrap_or_default();
         let more = more.get("items").and_then(Value::as_array).cloned();
         if let Some(items) = list.get_mut("items").and_then(Value::as_array_mut) {
             items.extend(more.into_iter().flatten());

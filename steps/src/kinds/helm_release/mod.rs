@@ -52,6 +52,10 @@ pub struct HelmRelease {
     pub timeout_ms: u64,
     /// What it usually takes, in milliseconds.
     pub usual_ms: u64,
+    /// Whether the way back does not wait for the pods of the revision before: they need something that is only taken back
+    /// after it, such as the former password of a database.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back_unwaited: bool,
 }
 
 /// What undo returns to.

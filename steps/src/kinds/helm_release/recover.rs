@@ -83,7 +83,11 @@ impl HelmRelease {
             Some(number) => vec!["helm".to_owned(), "rollback".to_owned(), name, number],
             None => vec!["helm".to_owned(), "uninstall".to_owned(), name],
         };
-        args.extend(["-n", &self.namespace, "--wait", "--timeout"].map(str::to_owned));
+        args.extend(["-n", &self.namespace].map(str::to_owned));
+        if revision.is_none() || !self.back_unwaited {
+            args.push("--wait".to_owned());
+        }
+        args.push("--timeout".to_owned());
         args.push(format!("{}s", self.timeout_ms.div_ceil(1_000)));
         let output = self.long(sh, label, &args).await?;
         let history = self.history(sh).await?;

@@ -22,6 +22,7 @@ use wiab_engine::outcome::{Failure, Probe, UndoClass};
 pub(crate) use self::footprint::must;
 use self::footprint::{Before, Footprint};
 use self::look::Found;
+pub(crate) use self::postgresql::primary;
 use super::login::Login;
 use super::tool::Toolbox;
 use crate::host::Cmd;

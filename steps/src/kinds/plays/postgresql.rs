@@ -191,6 +191,31 @@ pub(crate) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     Ok(judge(&nodes))
 }
 
+/// The one primary. Fails where there is none, or more than one.
+pub(crate) async fn primary<'a>(sh: Shell<'_>, site: &'a Site) -> Result<&'a SiteHost, Failure> {
+    let mut nodes = Vec::new();
+    for host in site.of(Role::Datanode) {
+        let told = must_ask(sh, site, host, &questions()).await?;
+        nodes.push(node(host, &told));
+    }
+    let leads = |node: &&Node<'_>| node.row.as_ref().is_some_and(|row| !row.standby);
+    let mut primaries = nodes
+        .iter()
+        .filter(leads)
+        .map(|node| node.host.name.clone());
+    let found = match (primaries.next(), primaries.next()) {
+        (Some(name), None) => site.host(&name),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        let states: Vec<String> = nodes.iter().map(Node::says).collect();
+        Failure::dirty(format!("PostgreSQL has not one primary: {}", states.join("; ")))
+            .ask()
+            .hint("bring the cluster in order (`sudo -u postgres repmgr -f /etc/repmgr/17-main/repmgr.conf cluster show`), then decide `retry`")
+            .code("cluster.postgresql-primary")
+    })
+}
+
 /// Whether the playbook may run: only where there was no data before this step. A healthy cluster is adopted, wherever its
 /// primary is; anything else is for a human.
 pub(super) async fn ready(sh: Shell<'_>, site: &Site, before: &Before) -> Result<bool, Failure> {

@@ -190,8 +190,8 @@ pub(super) fn valid_secret(draft: &Draft<'_>, certificate: &Value, names: &[Stri
 
 /// Writes a certificate's secret; answers when it is renewed, in milliseconds from now.
 pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64) -> u64 {
-    let named = super::issuer_of(certificate);
-    let issuer = kube::get(draft, "ClusterIssuer", "", named).unwrap_or_default();
+    let issued_by = super::issuer_of(certificate);
+    let issuer = kube::get(draft, "ClusterIssuer", "", issued_by).unwrap_or_default();
     let test = text(&issuer, "/spec/acme/server").contains("staging");
     let names = certificate
         .pointer("/spec/dnsNames")
@@ -226,7 +226,7 @@ pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64)
             "annotations": {
                 "cert-manager.io/alt-names": shown.join(","),
                 "cert-manager.io/certificate-name": text(certificate, "/metadata/name"),
-                "cert-manager.io/issuer-kind": "ClusterIssuer", "cert-manager.io/issuer-name": named,
+                "cert-manager.io/issuer-kind": "ClusterIssuer", "cert-manager.io/issuer-name": issued_by,
             },
         },
         "data": {"tls.crt": STANDARD.encode(paper.pem()), "tls.key": STANDARD.encode(key)},

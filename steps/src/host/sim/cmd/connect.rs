@@ -3,6 +3,7 @@
 use super::super::acme;
 use super::super::entity::Facts;
 use super::super::state::Draft;
+use super::super::surroundings::Surroundings;
 use super::super::way::{self, HTTPS_NODE_PORT, Way};
 use super::{Call, Reply, option, options};
 use crate::certs::openssl_time;
@@ -31,6 +32,8 @@ const WITH_VALUE: [&str; 13] = [
 /// The transfers of one call.
 struct Transfers {
     host: String,
+    /// What a web server says to the name, where somebody has decided that.
+    status: Option<u16>,
     port: u16,
     count: usize,
     patience_ms: u64,
@@ -40,7 +43,7 @@ struct Transfers {
 }
 
 /// Reads a call that only asks whether a web server answers at an IPv4 address; `None` for others.
-fn transfers(args: &[&str]) -> Option<Transfers> {
+fn transfers(draft: &Draft<'_>, args: &[&str]) -> Option<Transfers> {
     let (flags, urls) = options(args, &WITH_VALUE);
     let url = *urls.first()?;
     let (scheme, rest) = url.split_once("://")?;
@@ -50,6 +53,7 @@ fn transfers(args: &[&str]) -> Option<Transfers> {
         Some((host, port)) => (host, port.parse().ok()?),
         None => (authority, default),
     };
+    let named = format!("{scheme}://{host}/");
     let resolved = option(&flags, &["--resolve"]).and_then(|text| text.rsplit(':').next());
     let host = resolved.unwrap_or(host);
     host.parse::<std::net::Ipv4Addr>().ok()?;
@@ -62,6 +66,7 @@ fn transfers(args: &[&str]) -> Option<Transfers> {
         option(&flags, &["--connect-timeout"]).and_then(|text| text.parse::<u64>().ok());
     Some(Transfers {
         host: host.to_owned(),
+        status: Surroundings::of(draft).statuses.get(&named).copied(),
         port,
         count: count.unwrap_or(1).min(64),
         patience_ms: patience_ms.unwrap_or(127) * 1_000,
@@ -74,10 +79,11 @@ fn transfers(args: &[&str]) -> Option<Transfers> {
 
 impl Transfers {
     fn run(&self, way: impl Fn(usize) -> Way) -> Reply {
+        let answer = self.status.unwrap_or(404).to_string();
         let mut all = Reply::ok("");
         for nth in 0..self.count {
             let (status, code, took_ms) = match way(nth) {
-                Way::Arrives { .. } => ("404", 0, NEAR_MS),
+                Way::Arrives { .. } => (answer.as_str(), 0, NEAR_MS),
                 Way::Refused => ("000", 7, NEAR_MS),
                 Way::Lost => ("000", 28, self.patience_ms),
             };
@@ -102,7 +108,7 @@ impl Transfers {
 
 /// `curl` on a VM to an address that no VM has.
 pub(super) fn from_vm(draft: &Draft<'_>, vm: &str, args: &[&str]) -> Option<Reply> {
-    let transfers = transfers(args)?;
+    let transfers = transfers(draft, args)?;
     let vms = way::addresses(draft);
     (!vms.contains(&transfers.host))
         .then(|| transfers.run(|nth| way::from_vm(draft, vm, &transfers.host, transfers.port, nth)))
@@ -110,7 +116,7 @@ pub(super) fn from_vm(draft: &Draft<'_>, vm: &str, args: &[&str]) -> Option<Repl
 
 /// `curl` on the host to a node, or to port 80 of an address that a router in front of it has.
 pub(super) fn to_node(draft: &Draft<'_>, args: &[&str]) -> Option<Reply> {
-    let transfers = transfers(args)?;
+    let transfers = transfers(draft, args)?;
     let vms = way::addresses(draft);
     let own = draft.get::<Facts>("").map(|facts| facts.address);
     if transfers.port == 80

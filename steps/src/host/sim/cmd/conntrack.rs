@@ -1,5 +1,7 @@
 //! `conntrack -D -g ADDRESS`: the kernel forgets translated connections. `conntrack -L`: those of the self-checks.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::state::{Draft, Entity};
@@ -69,8 +71,9 @@ fn list(draft: &Draft<'_>, public: &str) -> Reply {
                 ("SYN_SENT", "[UNREPLIED] ")
             };
             let sport = 40_000 + nth;
-            text += &format!(
-                "tcp      6 55 {state} src={from} dst={public} sport={sport} dport=80 {mark}src={to} dst={from} sport=31772 dport={sport} mark=0 use=1\n"
+            let _ = writeln!(
+                text,
+                "tcp      6 55 {state} src={from} dst={public} sport={sport} dport=80 {mark}src={to} dst={from} sport=31772 dport={sport} mark=0 use=1"
             );
             count += 1;
         }

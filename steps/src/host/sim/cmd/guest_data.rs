@@ -122,14 +122,73 @@ fn server(draft: &Draft<'_>, vm: &str) -> Option<(bool, Value)> {
     Some((standby, serde_json::from_str(&control).unwrap_or_default()))
 }
 
+/// A role's new password from `ALTER ROLE`; standbys follow their primary.
+fn alter(draft: &mut Draft<'_>, vm: &str, standby: bool, sql: &str) -> Reply {
+    let line = sql
+        .lines()
+        .find_map(|line| line.strip_prefix("ALTER ROLE \""));
+    let parts = line.and_then(|line| line.split_once("\" PASSWORD '"));
+    let Some((role, password)) =
+        parts.and_then(|(role, rest)| Some((role, rest.strip_suffix("';")?)))
+    else {
+        return Reply::fail(3, "psql:<stdin>:1: ERROR:  syntax error\n");
+    };
+    if standby {
+        return Reply::fail(
+            3,
+            "psql:<stdin>:5: ERROR:  cannot execute ALTER ROLE in a read-only transaction\n",
+        );
+    }
+    let system = |draft: &Draft<'_>, vm: &str| {
+        server(draft, vm).and_then(|(_, control)| control.get("system").cloned())
+    };
+    let own = system(draft, vm);
+    for guest in guests(draft) {
+        if system(draft, &guest.domain) == own {
+            set_password(draft, &guest.domain, role, &password.replace("''", "'"));
+        }
+    }
+    Reply::ok("").took(40)
+}
+
+/// Notes a role's password where the server keeps it.
+pub(super) fn set_password(draft: &mut Draft<'_>, vm: &str, role: &str, password: &str) {
+    let control = inside::text(draft, vm, PG_CONTROL).unwrap_or_default();
+    let mut control: Value = serde_json::from_str(&control).unwrap_or_default();
+    if let Some(fields) = control.as_object_mut() {
+        fields.insert(format!("password of {role}"), json!(password));
+        inside::write(draft, vm, PG_CONTROL, &control.to_string());
+    }
+}
+
+/// A login over the network, with the password that the command's input holds.
+fn login(control: &Value, role: &str, password: &str) -> Reply {
+    let known = control.get(format!("password of {role}"));
+    if known.and_then(Value::as_str) == Some(password) {
+        return Reply::ok("1\n").took(60);
+    }
+    let text = format!(
+        "psql: error: connection to server at \"127.0.0.1\", port 5432 failed: FATAL:  password authentication failed for user \"{role}\"\n"
+    );
+    Reply::fail(2, text).took(60)
+}
+
 /// One row: in recovery, standbys that stream, slots that are used, system, timeline, whether Wire's database is there.
-fn psql(draft: &Draft<'_>, inner: &Inner<'_>) -> Reply {
+fn psql(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
+    let input = String::from_utf8_lossy(inner.stdin).into_owned();
+    let (flags, _) = options(inner.args, &["-h", "-U", "-d", "-f", "-v", "-c", "-Atc"]);
     if inner.root {
         return Reply::fail(2, "psql: error: FATAL:  role \"root\" does not exist\n");
     }
     let Some((standby, control)) = server(draft, inner.vm()) else {
         return Reply::fail(2, "psql: error: connection to server on socket \"/var/run/postgresql/.s.PGSQL.5432\" failed: No such file or directory\n").took(60);
     };
+    if let Some(role) = option(&flags, &["-U"]) {
+        return login(&control, role, input.trim_end_matches('\n'));
+    }
+    if option(&flags, &["-f"]) == Some("-") {
+        return alter(draft, inner.vm(), standby, &input);
+    }
     let system = control.get("system").cloned().unwrap_or_default();
     let streaming = guests(draft)
         .iter()

@@ -88,7 +88,11 @@ fn exec(draft: &mut Draft<'_>, guest: &Guest, words: &[&str], stdin: &[u8], root
         ("runuser", ["-u", _, "--", rest @ ..]) if root => {
             return exec(draft, guest, rest, stdin, false);
         }
-        ("timeout", [_, rest @ ..]) => return exec(draft, guest, rest, stdin, root),
+        // A script reads a password into the environment before it becomes another program.
+        ("IFS=", ["read", ..]) | ("export", _) => return Reply::ok(""),
+        ("exec", rest) | ("timeout", [_, rest @ ..]) => {
+            return exec(draft, guest, rest, stdin, root);
+        }
         ("env", rest) => {
             let at = rest.iter().position(|word| !word.contains('='));
             let rest = at.and_then(|at| rest.get(at..)).unwrap_or_default();

@@ -399,8 +399,13 @@ fn rollback(draft: &mut Draft<'_>, args: &Args<'_>, name: &str, revision: &str) 
 
 fn rolled_back(draft: &mut Draft<'_>, args: &Args<'_>, release: Release) -> Reply {
     let deadline_ms = release.begun_ms.saturating_add(patience_ms(args));
-    match objects::ready_at(draft, &release) {
-        Ok(ready_ms) if ready_ms <= deadline_ms || !args.has(&["--wait"]) => {
+    // Without waiting it is done as soon as the objects are there, whatever becomes of the pods.
+    let ready = match args.has(&["--wait"]) {
+        true => objects::ready_at(draft, &release),
+        false => Ok(release.begun_ms),
+    };
+    match ready {
+        Ok(ready_ms) if ready_ms <= deadline_ms => {
             let took_ms = ready_ms.saturating_sub(release.begun_ms) + SEEN_MS;
             for mut old in Release::history(draft, &release.namespace, &release.name) {
                 if old.revision < release.revision {

@@ -26,7 +26,7 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Conditions and reasons of everything in the chain; it was listed already.
-pub(super) async fn objects(scene: &Scene<'_>) -> Result<Seen, String> {
+pub(super) fn objects(scene: &Scene<'_>) -> Seen {
     let mut seen = Seen::default();
     let mut open = 0_usize;
     for certificate in &scene.certificates {
@@ -41,7 +41,7 @@ pub(super) async fn objects(scene: &Scene<'_>) -> Result<Seen, String> {
     }
     let complaints = seen.findings.complaints.len();
     seen.summary = format!("{open} challenges, {complaints} different complaints");
-    Ok(seen)
+    seen
 }
 
 /// Whether an event is about issuance.

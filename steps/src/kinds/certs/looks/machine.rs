@@ -159,7 +159,7 @@ fn judged(listing: &Value, bridge: &str) -> Findings {
             format!("chain {family} {table} {}", text(chain, "name"))
         });
     Findings {
-        snat: Some(rules.iter().any(|rule| hairpin(rule))),
+        snat: Some(rules.iter().any(hairpin)),
         dnat: Some(!web.is_empty()),
         arrived: web.iter().map(|rule| packets(rule)).sum(),
         droppers: droppers.collect(),

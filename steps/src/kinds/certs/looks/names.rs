@@ -130,7 +130,7 @@ pub(super) async fn public(scene: &Scene<'_>) -> Result<Seen, String> {
             Ok(Asked::Answered(answers)) => {
                 let one = seen(scene, &View::Public(server.clone()), &answers);
                 said.push(one.summary);
-                whole.body += &format!("{server}\n{}", one.body);
+                let _ = write!(whole.body, "{server}\n{}", one.body);
                 whole.findings.take(one.findings);
                 continue;
             }

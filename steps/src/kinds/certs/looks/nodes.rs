@@ -37,7 +37,7 @@ fn transfers(output: &Output) -> Vec<(End, u64)> {
     all
 }
 
-fn ip<'a>(node: &'a KubeNode) -> Result<&'a str, String> {
+fn ip(node: &KubeNode) -> Result<&str, String> {
     node.ip().map_err(|failure| failure.why)
 }
 

@@ -1,12 +1,13 @@
 //! `postgresql-deploy.yml`, with what it does to a cluster that is there: the first node becomes the primary, whatever it
 //! was, and the others are cloned from it.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::super::super::entity::{KubeApi, KubeObject};
 use super::super::super::inside::{self, Entry, GuestUnit};
 use super::super::super::state::Draft;
-use super::super::guest_data::{PG_CONTROL, PG_DIR, PG_STANDBY, PG_UNIT};
+use super::super::guest_data::{PG_CONTROL, PG_DIR, PG_STANDBY, PG_UNIT, set_password};
 use super::super::guest_units::install;
 use super::{Run, TaskFailure, apt, failed};
 
@@ -43,6 +44,7 @@ pub(super) fn play(draft: &mut Draft<'_>, run: &Run<'_>) -> Result<(), TaskFailu
     }
     secrets(draft);
     primary(draft, &first.name);
+    password(draft, &first.name);
     draft.mark_half();
     let control = inside::text(draft, &first.name, PG_CONTROL).unwrap_or_default();
     for host in run.of("datanode").filter(|host| host.name != first.name) {
@@ -131,6 +133,18 @@ fn secrets(draft: &mut Draft<'_>) {
             },
         );
     }
+}
+
+/// Wire's role gets the password of the cluster's secret, whenever the playbook runs.
+fn password(draft: &mut Draft<'_>, vm: &str) {
+    let secret = draft.get::<KubeObject>("Secret/default/wire-postgresql-external-secret");
+    let encoded = secret.and_then(|secret| {
+        let password = secret.json.pointer("/data/password")?;
+        password.as_str().map(str::to_owned)
+    });
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.unwrap_or_default());
+    let text = String::from_utf8_lossy(&decoded.unwrap_or_default()).into_owned();
+    set_password(draft, vm, "wire-server", &text);
 }
 
 fn control_of(draft: &Draft<'_>, vm: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::{LineSink, OUTPUT_BYTES_MAX};
+use super::{LineSink, OUTPUT_BYTES_MAX};
 
 /// Longest line that is passed on whole, in bytes.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -32,6 +32,14 @@ impl Capture {
             if part.ends_with(b"\n") || self.line.len() >= LINE_BYTES_MAX {
                 self.flush(line);
             }
+        }
+    }
+
+    /// Notes that bytes are missing here: whoever captured them first kept only their end.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.dropped += bytes + self.tail.len() as u64;
+            self.tail.clear();
         }
     }
 
