@@ -10,6 +10,9 @@ mod charts;
 #[path = "cases/failures/mod.rs"]
 mod failures;
 #[cfg(test)]
+#[path = "cases/far.rs"]
+mod far;
+#[cfg(test)]
 #[path = "cases/hostile.rs"]
 mod hostile;
 #[cfg(test)]

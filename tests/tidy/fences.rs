@@ -12,7 +12,7 @@ const OWN: &[(&str, &[&str])] = &[
         "wiab",
         &["wiab-journal", "wiab-engine", "wiab-steps", "wiab-plans"],
     ),
-    ("wiab-lab", &[]),
+    ("wiab-lab", &["wiab-steps"]),
 ];
 
 /// The only places that may name a package. Each could be replaced in a day.

@@ -14,6 +14,7 @@ use super::{After, Anchor, Fleet, Ground, Reached, Staging, vm_env};
 impl Staging<'_> {
     /// Answers the step after which the addresses are known to be right.
     pub(super) fn files(&mut self, ground: &Ground, reached: &[Reached]) -> Anchor {
+        let docker = self.docker_user(ground);
         let lines = self
             .machines
             .iter()
@@ -25,7 +26,10 @@ impl Staging<'_> {
         };
         self.plan.add("hosts.block", &[&ground.network], &block);
         let release = ground.release.as_ref();
-        let inventory = release.map(|release| self.inventory(ground, reached, release));
+        let inventory = release.map(|release| {
+            let way = docker.as_ref();
+            self.inventory(ground, reached, release, way)
+        });
         let env = File {
             path: self.in_deploy(".vm-env"),
             content: vm_env(&self.machines),
@@ -40,7 +44,14 @@ impl Staging<'_> {
         inventory.unwrap_or_else(|| Anchor(env.id().clone()))
     }
 
-    fn inventory(&mut self, ground: &Ground, reached: &[Reached], release: &Release) -> Anchor {
+    /// `way` is the step after which the machines reach each other.
+    fn inventory(
+        &mut self,
+        ground: &Ground,
+        reached: &[Reached],
+        release: &Release,
+        way: Option<&Anchor>,
+    ) -> Anchor {
         let path = self.in_deploy("ansible/inventory/offline/inventory.yml");
         let mut hosts = Vec::new();
         for (machine, one) in self.machines.iter().zip(reached) {
@@ -83,9 +94,9 @@ impl Staging<'_> {
                 .collect(),
             login: self.login(),
         };
-        let checked = self
-            .plan
-            .add("inv.check", &[&written, &ground.key], &checked);
+        let mut after: After<'_> = vec![&written, &ground.key];
+        after.extend(way.map(|step| step as &dyn AsRef<StepId>));
+        let checked = self.plan.add("inv.check", &after, &checked);
         Anchor(checked.id().clone())
     }
 }

@@ -53,10 +53,6 @@ impl Staging<'_> {
             traffic: traffic.clone(),
             deadman_s: self.settings.traffic.deadman_s,
         };
-        let docker = DockerUser {
-            bridge: self.settings.network.bridge.clone(),
-        };
-        self.plan.add("fw.docker-user", &[&check], &docker);
         let applied = self.plan.add("fw.apply", &[], &firewall);
         let health = self.plan.add("fw.health", &[&applied], &health);
         Some(Firewall {
@@ -64,6 +60,22 @@ impl Staging<'_> {
             wan: check.output(&NftCheck::WAN),
             traffic,
         })
+    }
+
+    /// Where bridged packets pass docker's filter, it drops even what VMs send each other: whoever asks them whether they
+    /// reach each other comes after this.
+    pub(super) fn docker_user(&mut self, ground: &Ground) -> Option<Anchor> {
+        self.settings.rules()?;
+        let docker = DockerUser {
+            bridge: self.settings.network.bridge.clone(),
+        };
+        let packages = ground.packages.as_ref();
+        let user = self.plan.add(
+            "fw.docker-user",
+            &after(packages, &[&ground.network]),
+            &docker,
+        );
+        Some(Anchor(user.id().clone()))
     }
 
     /// The rule that leads packets of VMs for the public address back through the host.

@@ -94,6 +94,16 @@ impl Rehearsal {
     }
 }
 
+/// The whole installation, finished.
+pub(crate) async fn built(settings: &Settings) -> (Plan, Arc<SimHost>) {
+    let plan = wiab_staging(settings).expect("good settings");
+    let mut rehearsal = Rehearsal::new(Machine::fresh());
+    for spec in ordered(&plan) {
+        rehearsal.apply(spec).await;
+    }
+    (plan, rehearsal.host)
+}
+
 async fn forth_and_back(settings: &Settings, machine: Machine) {
     let plan = wiab_staging(settings).expect("good settings");
     let steps = ordered(&plan);

@@ -15,6 +15,20 @@ const STREAM_BYTES_MAX: usize = 32 << 10;
 /// Most lines of a command's last words in a failure.
 const LAST_LINES: usize = 3;
 
+/// What came of a command that somebody waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InTime {
+    /// It ended.
+    Ended(Output),
+    /// It did not end within this many milliseconds.
+    No {
+        /// Its limit.
+        after_ms: u64,
+    },
+    /// Its program is not installed.
+    NoProgram,
+}
+
 /// The host as one attempt of a step sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Shell<'a> {
@@ -49,6 +63,16 @@ impl<'a> Shell<'a> {
         match self.attempt(cmd).await {
             Ok(output) => Ok(Some(output)),
             Err((_, HostError::NoProgram { .. })) => Ok(None),
+            Err((failure, _)) => Err(failure),
+        }
+    }
+
+    /// The same for who waits: no end in time is an answer, too.
+    pub async fn in_time(&self, cmd: &Cmd) -> Result<InTime, Failure> {
+        match self.attempt(cmd).await {
+            Ok(output) => Ok(InTime::Ended(output)),
+            Err((_, HostError::NoProgram { .. })) => Ok(InTime::NoProgram),
+            Err((_, HostError::TimedOut { after_ms })) => Ok(InTime::No { after_ms }),
             Err((failure, _)) => Err(failure),
         }
     }

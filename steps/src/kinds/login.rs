@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Cmd, quote};
 
 /// Longest command on a VM unless its caller says otherwise, in milliseconds.
-const SSH_MS: u64 = 20_000;
+const SSH_MS: u64 = 60_000;
 
 /// The usual port of ssh.
 pub(crate) const SSH_PORT: u16 = 22;
@@ -59,7 +59,7 @@ impl Login {
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=/dev/null",
             &known_hosts,
-            "ConnectTimeout=5",
+            "ConnectTimeout=10",
             "LogLevel=ERROR",
         ] {
             argv.extend(["-o", option]);

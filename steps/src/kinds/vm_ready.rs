@@ -12,7 +12,7 @@ use wiab_engine::ports::Step;
 use super::login::{Login, SSH_FAILED};
 use super::patience::Patience;
 use super::{Act, bound};
-use crate::host::shell::Shell;
+use crate::host::shell::{InTime, Shell};
 use crate::host::{Cmd, Host, Output};
 use crate::kind::{About, Kind, Out, Pace};
 
@@ -61,11 +61,15 @@ impl VmReady {
 
     async fn look(&self, sh: Shell<'_>) -> Result<Look, Failure> {
         let status = self.ssh(&["cloud-init", "status", "--format", "json"]);
-        let Some(output) = sh.probe(&status).await? else {
-            return Ok(Look::Broken(
-                Failure::clean("`ssh` is not installed on the host")
-                    .hint("install the package openssh-client"),
-            ));
+        let output = match sh.in_time(&status).await? {
+            InTime::Ended(output) => output,
+            InTime::No { after_ms } => return Ok(Look::Waiting(slow(after_ms))),
+            InTime::NoProgram => {
+                return Ok(Look::Broken(
+                    Failure::clean("`ssh` is not installed on the host")
+                        .hint("install the package openssh-client"),
+                ));
+            }
         };
         if output.code == SSH_FAILED {
             return Ok(Look::Waiting(self.unreachable(&output)));
@@ -83,7 +87,11 @@ impl VmReady {
     }
 
     async fn interface(&self, sh: Shell<'_>, remark: Option<String>) -> Result<Look, Failure> {
-        let output = sh.run(&self.ssh(&["ip", "-j", "route"])).await?;
+        let output = match sh.in_time(&self.ssh(&["ip", "-j", "route"])).await? {
+            InTime::Ended(output) => output,
+            InTime::No { after_ms } => return Ok(Look::Waiting(slow(after_ms))),
+            InTime::NoProgram => return Ok(Look::Waiting("ssh is gone".to_owned())),
+        };
         if !output.ok() {
             return Ok(Look::Waiting("its routes cannot be read yet".to_owned()));
         }
@@ -115,6 +123,11 @@ impl VmReady {
         let last = said.lines().next_back().unwrap_or("ssh gave no reason");
         format!("ssh does not answer: {last}")
     }
+}
+
+/// A VM that is busy starting may let a login wait for long.
+fn slow(after_ms: u64) -> String {
+    format!("a login had no answer within {} s", after_ms / 1_000)
 }
 
 /// What cloud-init says about itself.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wiab_engine::outcome::{Failure, Probe, Residue, RetryAdvice};
 use wiab_engine::ports::Cancel;
-use wiab_steps::host::sim::Machine;
+use wiab_steps::host::sim::{Action, Fault, Machine};
 use wiab_steps::host::{Cmd, Host};
 use wiab_steps::kind::Kind;
 
@@ -364,6 +364,23 @@ async fn an_inventory_of_another_release_is_written_anew_and_undone() {
     step.apply(1, false, &before).await.unwrap();
     step.undo(1, &before).await.unwrap();
     same(&world.state(), &first, "undone");
+}
+
+/// A machine that accepts a login and then says nothing is one of the findings, not the end of the look.
+#[tokio::test]
+async fn a_machine_that_hangs_is_told_with_the_others() {
+    let world = World::new(written().await);
+    world
+        .host
+        .arm(Fault::once("ssh*@10.20.0.22*", Action::Hang));
+    let step = world.bind(&checked());
+    let before = step.capture().await.unwrap();
+    let failure = step.apply(1, false, &before).await.unwrap_err();
+    says(
+        &failure,
+        "kubenode2 (point 6): ssh to 10.20.0.22 fails: no answer within 60 s",
+        "see that it runs",
+    );
 }
 
 async fn inside(world: &World, remote: &str) -> String {

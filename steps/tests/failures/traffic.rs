@@ -6,12 +6,15 @@ use wiab_steps::host::sim::{Action, Fault, Machine};
 use wiab_steps::host::{Cmd, Host as _};
 use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::docker_user::DockerUser;
+use wiab_steps::kinds::inventory_checked::InventoryChecked;
 use wiab_steps::kinds::kube_annotated::KubeAnnotated;
 use wiab_steps::kinds::nft_check::NftCheck;
 use wiab_steps::kinds::preflight::Report;
 use wiab_steps::kinds::preflight::firewall::PreflightFirewall;
 
 use crate::laws::charts::{annotated, cluster};
+use crate::laws::cluster::{site, small};
+use crate::laws::scenarios::deploy;
 use crate::laws::world::World;
 use crate::traffic::world::{FOREIGN, OUTSIDE, host, traffic, verified, with_traffic};
 
@@ -116,6 +119,28 @@ async fn number_12_docker_drops_what_is_forwarded() {
     };
     world.done(&user).await;
     world.done(&verified()).await;
+}
+
+/// Where bridged packets pass the filters, docker's drops even what VMs send each other.
+#[tokio::test]
+async fn number_12_docker_drops_what_vms_send_each_other() {
+    let machine = small().await.with_nft(FOREIGN);
+    let world = World::new(machine.with_sysctl("net.bridge.bridge-nf-call-iptables", "1"));
+    let names = site(2).hosts.into_iter().map(|host| host.name);
+    let asked = InventoryChecked {
+        inventory: deploy("ansible/inventory/offline/inventory.yml"),
+        names: names.collect(),
+        login: site(2).login,
+    };
+    let step = world.bind(&asked);
+    let before = step.capture().await.unwrap();
+    let failure = step.apply(1, false, &before).await.unwrap_err();
+    assert!(failure.why.contains("does not reach"), "{failure:?}");
+    let user = DockerUser {
+        bridge: "virbr0".to_owned(),
+    };
+    world.done(&user).await;
+    world.done(&asked).await;
 }
 
 #[tokio::test]

@@ -403,6 +403,15 @@ async fn exactly_one_hairpin_rule_and_then_none() {
     .await;
 }
 
+/// A machine without hardware support lets a login wait for minutes while it boots.
+#[tokio::test]
+async fn a_login_without_an_answer_is_waited_out() {
+    let world = World::new(growth().await.started);
+    world.host.arm(Fault::once("ssh*cloud-init*", Action::Hang));
+    world.host.arm(Fault::once("ssh*route*", Action::Hang));
+    world.done(&ready()).await;
+}
+
 #[tokio::test]
 async fn a_vm_that_does_not_come_says_where_it_hangs() {
     let growth = growth().await;

@@ -48,6 +48,10 @@ getent passwd
 getent group
 getfacl -p /home/demo /root 2>/dev/null
 
+section docker
+docker image ls --all --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort
+docker ps --all --format '{{.Names}} {{.Image}}' | sort
+
 section programs
 pgrep -c qemu-system || :
 pgrep -f -c 'dnsmasq.*conf-file' || :

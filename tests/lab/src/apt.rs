@@ -9,7 +9,7 @@ use crate::sources::{self, Source};
 use crate::sys::Watch;
 
 /// Programs that the lab runs on the outer machine, each with the package that brings it.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 17] = [
     ("mmdebstrap", "mmdebstrap"),
     ("extlinux", "extlinux"),
     ("cpio", "cpio"),
@@ -24,6 +24,9 @@ const TOOLS: [(&str, &str); 14] = [
     ("mount", "mount"),
     ("setsid", "util-linux"),
     ("gzip", "gzip"),
+    ("dpkg-deb", "dpkg"),
+    ("gpg", "gpg"),
+    ("strip", "binutils"),
 ];
 
 /// Where packages come from.

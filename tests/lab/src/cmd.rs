@@ -105,6 +105,11 @@ impl Cmd {
         self
     }
 
+    /// Becomes it, with this program's own input and output; returns only when that fails.
+    pub(crate) fn become_it(&self) -> LabError {
+        become_program(&self.argv, ("TERM", "xterm"))
+    }
+
     /// The command line as text.
     pub(crate) fn line(&self) -> String {
         self.argv.get(self.hidden..).unwrap_or_default().join(" ")

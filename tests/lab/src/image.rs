@@ -10,7 +10,8 @@ use crate::cmd::Cmd;
 use crate::error::{LabError, Result};
 use crate::rootfs;
 
-const PACKAGES: &str = "openssh-server,sudo,iproute2,procps,busybox-static";
+const PACKAGES: &str =
+    "openssh-server,sudo,iproute2,procps,busybox-static,python3,apt,curl,ca-certificates,gpg";
 /// Drivers of a machine that libvirt makes: virtio devices, and a CD-ROM on AHCI for the seed.
 const DRIVERS: [&str; 12] = [
     "virtio_pci",
@@ -35,17 +36,20 @@ const FILES: [(&str, &str); 4] = [
 ];
 const INITRD_INIT: &str = include_str!("../guest/initrd-init");
 const BOOT: &str = "DEFAULT l\nPROMPT 0\nTIMEOUT 1\nLABEL l\n LINUX /boot/vmlinuz\n INITRD /boot/initrd\n \
-APPEND root=/dev/vda rw console=ttyS0 quiet\n";
+APPEND root=/dev/vda rw console=ttyS0 quiet panic=5\n";
 const SSHD: &str =
     "HostKey /etc/ssh/ssh_host_ed25519_key\nPasswordAuthentication no\nPermitRootLogin no\n";
-/// Size of its file system in MiB.
-const SIZE_MIB: u32 = 640;
+/// Size of its file system in MiB; only what is written takes room.
+const SIZE_MIB: u32 = 8192;
+/// The system that Wire's machines are meant to run; what is installed is that of this machine.
+const SYSTEM: &str =
+    "ID=ubuntu\nVERSION_ID=\"22.04\"\nPRETTY_NAME=\"Small system of wiab's lab\"\n";
 /// Raised when the steps below change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 fn recipe() -> String {
     format!(
-        "{VERSION}\n{PACKAGES}\n{DRIVERS:?}\n{FILES:?}\n{INITRD_INIT}\n{BOOT}\n{SSHD}\n{SIZE_MIB}"
+        "{VERSION}\n{PACKAGES}\n{DRIVERS:?}\n{FILES:?}\n{INITRD_INIT}\n{BOOT}\n{SSHD}\n{SIZE_MIB}\n{SYSTEM}"
     )
 }
 
@@ -73,6 +77,8 @@ fn build(scratch: &Scratch) -> Result<()> {
         install(&root.join(path), content)?;
     }
     fs_err::write(root.join("etc/ssh/sshd_config.d/wiab-lab.conf"), SSHD)?;
+    fs_err::remove_file(root.join("etc/os-release"))?;
+    fs_err::write(root.join("etc/os-release"), SYSTEM)?;
     for key in ["ed25519", "rsa", "ecdsa"] {
         for end in ["", ".pub"] {
             let path = root.join(format!("etc/ssh/ssh_host_{key}_key{end}"));
@@ -160,7 +166,7 @@ fn pack(scratch: &Scratch, root: &Path) -> Result<()> {
         "-m",
         "0",
     ])
-    .args(["-E", "lazy_itable_init=1", "-d"])
+    .args(["-i", "65536", "-E", "lazy_itable_init=1", "-d"])
     .args([text(root), text(&raw)])
     .run()?;
     let point = scratch.dir().join("mounted");

@@ -12,6 +12,12 @@ pub(crate) const MACHINE_IP: &str = "198.51.100.10";
 /// The outside: the machine's router, and the only other thing on its network.
 pub(crate) const OUTSIDE_IP: &str = "198.51.100.1";
 
+/// Directories that do not lie on layers: QEMU and docker would have them slow, or not at all.
+const OWN_FILE_SYSTEMS: [(&str, &str); 2] = [
+    ("images", "/var/lib/libvirt/images"),
+    ("docker", "/var/lib/docker"),
+];
+
 /// What the outer half asks for.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Order {
@@ -81,7 +87,6 @@ fn prepare(order: &Path) -> Result<Vec<String>> {
     .run()?;
     network()?;
     let merged = file_system(&order)?;
-    let images = order.scratch.join("images");
     let mut argv: Vec<String> = [
         "systemd-nspawn",
         "--quiet",
@@ -101,14 +106,14 @@ fn prepare(order: &Path) -> Result<Vec<String>> {
     .map(str::to_owned)
     .to_vec();
     argv.push(format!("--directory={}", merged.display()));
-    argv.push(
-        Bind {
-            from: images,
-            to: "/var/lib/libvirt/images".into(),
+    for (name, to) in OWN_FILE_SYSTEMS {
+        let bind = Bind {
+            from: order.scratch.join(name),
+            to: to.into(),
             writable: true,
-        }
-        .option()?,
-    );
+        };
+        argv.push(bind.option()?);
+    }
     for bind in &order.binds {
         argv.push(bind.option()?);
     }
@@ -141,7 +146,8 @@ fn file_system(order: &Order) -> Result<PathBuf> {
     Cmd::new(["mount", "-t", "tmpfs", "-o", &size, "wiab-lab"])
         .arg(order.scratch.display().to_string())
         .run()?;
-    for name in ["upper", "work", "merged", "images"] {
+    let own = OWN_FILE_SYSTEMS.map(|(name, _)| name);
+    for name in ["upper", "work", "merged"].iter().chain(&own) {
         fs_err::create_dir(at(name))?;
     }
     let layers = format!(

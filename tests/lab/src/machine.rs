@@ -8,7 +8,7 @@ use crate::cgroup;
 use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result};
 use crate::image;
-use crate::inside::{Bind, Order};
+use crate::inside::{Bind, MACHINE_IP, Order};
 use crate::process::{self, Process};
 use crate::rootfs;
 use crate::say::{say, took};
@@ -169,6 +169,36 @@ impl Machine {
             "--",
         ])
         .args(argv)
+    }
+
+    /// Lets the outside log in as the ordinary user: with a key in [`Machine::dir`], and the machine's host key beside it.
+    pub(crate) fn let_in(&self) -> Result<()> {
+        let key = self.dir.join("id_ed25519");
+        Cmd::new(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab"])
+            .args(["-f".to_owned(), key.display().to_string()])
+            .run()?;
+        let public = fs_err::read_to_string(key.with_extension("pub"))?;
+        self.sh(
+            "install -d -m 0700 -o demo -g demo /home/demo/.ssh && cat > /home/demo/.ssh/authorized_keys && \
+             chown demo:demo /home/demo/.ssh/authorized_keys && chmod 0600 /home/demo/.ssh/authorized_keys",
+        )
+        .stdin(public)
+        .run()?;
+        let host = self
+            .cmd(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
+            .output()?;
+        let line = format!("{MACHINE_IP} {host}");
+        Ok(fs_err::write(self.dir.join("known_hosts"), line)?)
+    }
+
+    /// The command line that logs in from outside; what follows runs there.
+    pub(crate) fn login(&self) -> Cmd {
+        let at = |name: &str| self.dir.join(name).display().to_string();
+        self.outside(["ssh", "-i", &at("id_ed25519"), "-o"])
+            .arg(format!("UserKnownHostsFile={}", at("known_hosts")))
+            .args(["-o", "StrictHostKeyChecking=yes"])
+            .arg(format!("demo@{MACHINE_IP}"))
+            .arg("--")
     }
 
     /// Removes the machine and checks that nothing of it is left.

@@ -2,6 +2,8 @@
 //! touching the machine that it runs on.
 
 mod apt;
+mod artifact;
+mod bench;
 mod cache;
 mod cgroup;
 mod cmd;
@@ -18,6 +20,8 @@ mod selftest;
 mod snapshot;
 mod sources;
 mod sys;
+mod tools;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,6 +73,18 @@ enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Boots a machine for use by hand, with wiab, a configuration and a release in it, and leaves it running.
+    Up {
+        /// The binary to try.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+    },
+    /// Logs in to the machine that `up` left, from outside; or runs a command there.
+    Ssh {
+        /// The command and its arguments.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Removes every machine, also one left by a lab that was killed.
     Clean,
     /// Proves that the lab itself works, with one VM.
@@ -78,6 +94,18 @@ enum Action {
         /// The binary to prove.
         #[arg(long, value_name = "PATH")]
         wiab: PathBuf,
+        /// Leaves the machine running if the scenario fails.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Proves wiab with the whole plan: seven VMs, playbooks, charts.
+    Whole {
+        /// The binary to prove.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
+        /// Only as far as these steps or areas.
+        #[arg(long, value_name = "STEP")]
+        until: Option<String>,
         /// Leaves the machine running if the scenario fails.
         #[arg(long)]
         keep: bool,
@@ -130,12 +158,18 @@ fn run(args: Args) -> Result<ExitCode> {
                 machine.cmd(command).limit_s(COMMAND_LIMIT_S).stream()?,
             ));
         }
+        Action::Up { wiab } => whole::stay(&cache, &wiab)?,
+        Action::Ssh { command } => {
+            let machine = Machine::running(&cache)?;
+            return Err(machine.login().args(command).become_it());
+        }
         Action::Clean => {
             let cleaned = machine::clean(&cache, true)?;
             say(&format!("{cleaned} machine(s) removed"));
         }
         Action::Selftest => selftest::run(&cache)?,
         Action::E2e { wiab, keep } => e2e::run(&cache, &wiab, keep)?,
+        Action::Whole { wiab, until, keep } => whole::run(&cache, &wiab, until.as_deref(), keep)?,
         // Handled above.
         Action::Inside { .. } => {}
     }
@@ -147,6 +181,7 @@ fn prepare(cache: &Cache) -> Result<()> {
     apt::install_tools()?;
     rootfs::ensure(cache)?;
     image::ensure(cache)?;
+    artifact::ensure(cache)?;
     Ok(())
 }
 

@@ -10,10 +10,13 @@ use crate::error::Result;
 /// What is installed. Nothing can be installed later: the machine has no way out.
 const PACKAGES: &str = "systemd-sysv,dbus,sudo,openssh-server,openssh-client,nftables,iptables,\
 iproute2,procps,kmod,curl,ca-certificates,libvirt-daemon-system,libvirt-daemon-config-network,\
-libvirt-clients,qemu-system-x86,qemu-utils,cloud-image-utils,dnsmasq-base,acl,iputils-ping,less,jq";
+libvirt-clients,qemu-system-x86,qemu-utils,cloud-image-utils,dnsmasq-base,dnsmasq,acl,iputils-ping,less,jq,\
+docker.io,bind9-dnsutils,bind9-host,conntrack,gpg";
 /// Takes QEMU from the backports where they are known: the release's own crashes under load without KVM.
 const PREFERENCES: &str = "Package: src:qemu src:seabios src:ipxe\n\
 Pin: release n=*-backports\nPin-Priority: 900\n";
+/// Services that are there but off: who wants one starts it.
+const OFF: [&str; 1] = ["dnsmasq"];
 /// Timers that would find no network, or nothing to do.
 const QUIET: [&str; 5] = [
     "apt-daily",
@@ -24,7 +27,7 @@ const QUIET: [&str; 5] = [
 ];
 const CGROUP_UNIT: &str = include_str!("../machine/cgroup-rw.service");
 /// Raised when the steps below change.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 fn recipe() -> String {
     format!("{VERSION}\n{PACKAGES}\n{PREFERENCES}\n{CGROUP_UNIT}")
@@ -54,6 +57,11 @@ fn build(scratch: &Scratch) -> Result<()> {
             .join("etc/systemd/system")
             .join(format!("{timer}.timer"));
         fs_err::os::unix::fs::symlink("/dev/null", path)?;
+    }
+    for service in OFF {
+        Cmd::new(["chroot", &root.display().to_string(), "systemctl"])
+            .args(["disable", "--quiet", service])
+            .run()?;
     }
     unit(
         &root,

@@ -53,6 +53,19 @@ pub(crate) fn env(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+/// The other program of this package that was built with this one.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
+    let own = fs_err::canonicalize("/proc/self/exe")?;
+    let path = own.with_file_name(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(LabError::Unsuitable(format!(
+        "{} is not there; build it: cargo build -p wiab-lab",
+        path.display()
+    )))
+}
+
 /// Polls `look` every 100 ms until it answers, for at most `limit_s` seconds.
 pub(crate) fn wait_for<T>(
     what: &str,

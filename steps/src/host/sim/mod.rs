@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use wiab_engine::ports::{BoxFuture, Cancel, Clock as _};
 
+pub use self::artifact::{StandIn, StandInChart, StandInFile, StandInPart};
 pub use self::clock::SimClock;
 pub use self::cmd::fetch::sha256_of_url;
 pub use self::fault::{Action, Fault, Faults};

@@ -16,7 +16,7 @@ ip -o -4 route show default 2>/dev/null | while read -r rest; do
 done
 for peer in "$@"; do
   (
-    said=$(timeout 4 bash -c 'exec 3<>"/dev/tcp/${1%:*}/${1#*:}"' x "$peer" 2>&1) && said=open
+    said=$(timeout 10 bash -c 'exec 3<>"/dev/tcp/${1%:*}/${1#*:}"' x "$peer" 2>&1) && said=open
     case $said in open) ;; *refused*) said=refused ;; '') said='no answer' ;; *) said=${said##*: } ;; esac
     say reach "$peer $said"
   ) &

@@ -12,7 +12,7 @@ use wiab_engine::outcome::Failure;
 
 use super::login::{Login, SSH_FAILED, SSH_PORT};
 use crate::host::Output;
-use crate::host::shell::Shell;
+use crate::host::shell::{InTime, Shell};
 use crate::values::inventory::Role;
 
 pub(super) use facts::Facts;
@@ -84,7 +84,14 @@ async fn ask(
     let mut remote = vec!["sh", "-c", LOOK, LOOK_NAME];
     remote.extend(peers.iter().map(String::as_str));
     let begun_ms = sh.cx.clock.wall_ms();
-    let output = sh.run(&login.cmd(&host.ip, &remote)).await?;
+    let output = match sh.in_time(&login.cmd(&host.ip, &remote)).await? {
+        InTime::Ended(output) => output,
+        InTime::No { after_ms } => {
+            let said = format!("no answer within {} s", after_ms / 1_000);
+            return Ok(Answer::Silent(said));
+        }
+        InTime::NoProgram => return Ok(Answer::Silent("`ssh` is not installed".to_owned())),
+    };
     let ended_ms = sh.cx.clock.wall_ms();
     if output.code == SSH_FAILED {
         return Ok(Answer::Silent(last_line(&output)));

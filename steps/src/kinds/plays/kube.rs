@@ -6,7 +6,7 @@ use wiab_engine::outcome::Failure;
 use super::footprint::Footprint;
 use super::look::{Found, ask, question};
 use super::{Role, Site};
-use crate::host::shell::Shell;
+use crate::host::shell::{InTime, Shell};
 use crate::kinds::known;
 use crate::kinds::tool::{INVENTORY, Toolbox};
 use crate::yaml::{Document, Origin, YamlPath};
@@ -120,7 +120,7 @@ pub(crate) async fn list(
         return Ok(None);
     }
     let get = [&["--request-timeout=20s", "get"], args, &["-o", "json"]].concat();
-    let Some(output) = sh.probe(&toolbox.kubectl(&get)?).await? else {
+    let InTime::Ended(output) = sh.in_time(&toolbox.kubectl(&get)?).await? else {
         return Ok(None);
     };
     Ok(output

@@ -7,7 +7,7 @@ use wiab_engine::outcome::{Failure, Probe, Receipt};
 use super::super::login::SSH_FAILED;
 use super::{Site, SiteHost};
 use crate::host::quote;
-use crate::host::shell::Shell;
+use crate::host::shell::{InTime, Shell};
 
 /// Longest list of questions on one machine, in milliseconds: nodetool alone takes seconds.
 const ASK_MS: u64 = 90_000;
@@ -105,8 +105,13 @@ pub(crate) async fn ask(
 ) -> Result<Told, Failure> {
     let line = script(questions);
     let cmd = site.on(host, &["sh", "-c", &line]).timeout_ms(ASK_MS);
-    let Some(output) = sh.probe(&cmd).await? else {
-        return Ok(Told::Silent("`ssh` is not installed".to_owned()));
+    let output = match sh.in_time(&cmd).await? {
+        InTime::Ended(output) => output,
+        InTime::No { after_ms } => {
+            let said = format!("no answer within {} s", after_ms / 1_000);
+            return Ok(Told::Silent(said));
+        }
+        InTime::NoProgram => return Ok(Told::Silent("`ssh` is not installed".to_owned())),
     };
     if output.code == SSH_FAILED {
         let said = output.error_text();

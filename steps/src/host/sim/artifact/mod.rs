@@ -3,8 +3,10 @@
 mod files;
 mod images;
 mod preset;
+mod stand_in;
 
 pub(crate) use images::archive_name;
+pub use stand_in::{StandIn, StandInChart, StandInFile, StandInPart};
 
 use super::cmd::spread;
 use super::entity::Data;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::entity::{Facts, Inside, KubeApi, Seed};
+use super::super::entity::{Facts, Inside, KubeApi, Seed, Sysctl, Table};
 use super::super::state::{Draft, Entity, Machine};
 use super::domain::{Guest, guests};
 use super::{Call, Reply, option, options};
@@ -234,9 +234,26 @@ pub(super) fn answer(draft: &Draft<'_>, guest: &Guest, command: &str) -> Option<
     let _ = writeln!(said, "mtu=lo 65536\nmtu={iface} {}", text("mtu", "1500"));
     let _ = writeln!(said, "route={iface}");
     for peer in peers.split_whitespace() {
-        let _ = writeln!(said, "reach={peer} {}", reach(draft, &own, peer));
+        let dropped = !guest.network.is_empty() && docker_drops(draft);
+        let found = if dropped {
+            "no answer"
+        } else {
+            reach(draft, &own, peer)
+        };
+        let _ = writeln!(said, "reach={peer} {found}");
     }
     Some(Reply::ok(said).took(400))
+}
+
+/// Whether docker's filter drops what goes over a bridge between VMs: only where bridged packets pass the filters, and
+/// nobody lets them through docker's.
+fn docker_drops(draft: &Draft<'_>) -> bool {
+    let bridged = draft.get::<Sysctl>("net.bridge.bridge-nf-call-iptables");
+    let table = draft.get::<Table>("ip filter");
+    let user = table.and_then(|table| table.chains.get("DOCKER-USER").cloned());
+    let passes = |text: &str| text.contains("iifname") && text.contains("accept");
+    bridged.is_some_and(|value| value.0 == "1")
+        && user.is_some_and(|chain| !chain.rules.iter().any(|rule| passes(&rule.text)))
 }
 
 fn reach(draft: &Draft<'_>, own: &Value, peer: &str) -> &'static str {
