@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use wiab_engine::outcome::Outcome;
-use wiab_plans::{ARTIFACT_HASH, Cure as CertCure, HairpinPolicy, Settings};
+use wiab_plans::{ARTIFACT_HASH, HairpinPolicy, Settings};
 use wiab_steps::host::sim::Machine;
 
 use super::{Change, Site, Trouble};
@@ -118,7 +118,7 @@ const CASES: &[Case] = &[
         what: "the VMs do not reach the public address, and nobody adds the hairpin rule",
         settings: |settings| {
             settings.hairpin.policy = HairpinPolicy::Off;
-            settings.certs.cure = CertCure::Never;
+            settings.certs.cure = wiab_plans::Cure::Never;
         },
         step: "cert.wait:web",
         why: &["do not come back (hairpin)", "account.staging.example.org"],

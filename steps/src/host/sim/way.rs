@@ -10,6 +10,8 @@ use super::state::Draft;
 pub(crate) const HTTP_NODE_PORT: u16 = 31_772;
 /// Port on the nodes of HTTPS.
 pub(crate) const HTTPS_NODE_PORT: u16 = 31_773;
+/// When the first packet of a connection is repeated, in milliseconds.
+const REPEAT_MS: u64 = 1_000;
 /// Jumps that one packet may take.
 const JUMPS_MAX: usize = 16;
 
@@ -343,8 +345,14 @@ pub(crate) fn target_of(draft: &Draft<'_>, vm: &str, to: &str, nth: usize) -> Op
     translated(draft, &packet, nth).map(|(target, _)| target)
 }
 
-/// A connection from a VM to an address that the host or its router has.
-pub(crate) fn from_vm(draft: &Draft<'_>, vm: &str, to: &str, port: u16, nth: usize) -> Way {
+/// A connection from a VM to an address that the host or its router has, given up after `patience_ms`.
+pub(crate) fn from_vm(
+    draft: &Draft<'_>,
+    vm: &str,
+    (to, port): (&str, u16),
+    nth: usize,
+    patience_ms: u64,
+) -> Way {
     let (Some(facts), Some((bridge, _))) = (draft.get::<Facts>(""), bridge(draft)) else {
         return Way::Lost;
     };
@@ -377,6 +385,7 @@ pub(crate) fn from_vm(draft: &Draft<'_>, vm: &str, to: &str, port: u16, nth: usi
     let bridged = sysctl(draft, "net.bridge.bridge-nf-call-iptables");
     let masked = !bridged && hook(draft, "nat", "postrouting", &forwarded) == Verdict::Masquerade;
     match (bridged, target == vm) {
+        (true, true) if patience_ms < REPEAT_MS => Way::Lost,
         (true, true) => match translated(draft, &packet, nth + 1) {
             Some((other, port)) if other != vm => to_vm(draft, &other, port),
             _ => Way::Lost,

@@ -9,6 +9,7 @@ pub mod cure;
 mod follow;
 pub mod hairpin_needed;
 pub mod hairpin_rpfilter;
+pub(crate) mod hairpin_way;
 pub mod https_answers;
 mod kept;
 pub mod looks;

@@ -133,7 +133,7 @@ pub(super) fn self_check(draft: &Draft<'_>, name: &str, nth: usize) -> Result<()
     let Some(from) = nodes.first() else {
         return Err((get("EOF"), 10));
     };
-    match way::from_vm(draft, from, address, 80, nth) {
+    match way::from_vm(draft, from, (address, 80), nth, SELF_CHECK_MS) {
         Way::Arrives { .. } if solver(draft) => Ok(()),
         Way::Arrives { .. } => Err(("wrong status code '503', expected '200'".to_owned(), 30)),
         Way::Refused => Err((

@@ -8,6 +8,9 @@ use super::super::state::{Draft, Entity};
 use super::super::way::{self, Way};
 use super::{Call, QUICK_MS, Reply};
 
+/// An entry stands for the first packet alone, not for its repetition a second later.
+const FIRST_PACKET_MS: u64 = 0;
+
 /// Connections that are translated to an address, which is the name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Flows {
@@ -62,7 +65,7 @@ fn list(draft: &Draft<'_>, public: &str) -> Reply {
                 continue;
             };
             let answered = matches!(
-                way::from_vm(draft, from, public, 80, nth),
+                way::from_vm(draft, from, (public, 80), nth, FIRST_PACKET_MS),
                 Way::Arrives { .. }
             );
             let (state, mark) = if answered {
