@@ -162,6 +162,9 @@ fn refused(error: LeaseError) -> Problem {
             Problem::new(Code::Locked, chain(&error))
                 .hint(format!("look at {LEASE_PATH} on the machine"))
         }
+        LeaseError::Host(HostError::Barred { why, remedy, .. }) => {
+            Problem::new(Code::Denied, format!("the lease cannot be taken: {why}")).hint(remedy)
+        }
         LeaseError::Host(error) => {
             let code = match &error {
                 HostError::Denied { .. } | HostError::Barred { .. } => Code::Denied,

@@ -10,6 +10,9 @@ mod charts;
 #[path = "cases/failures/mod.rs"]
 mod failures;
 #[cfg(test)]
+#[path = "cases/far.rs"]
+mod far;
+#[cfg(test)]
 #[path = "cases/hostile.rs"]
 mod hostile;
 #[cfg(test)]
@@ -18,6 +21,9 @@ mod killpoints;
 #[cfg(test)]
 #[path = "cases/names.rs"]
 mod names;
+#[cfg(test)]
+#[path = "cases/quoted.rs"]
+mod quoted;
 #[cfg(test)]
 #[path = "cases/rehearsal.rs"]
 mod rehearsal;

@@ -457,6 +457,16 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "certs.wait_timeout_s",
     },
     Key {
+        path: "certs.cure", kind: Kind::Choice(&["auto", "ask", "never"]), default: Some("auto"), sample: "ask",
+        about: "when a certificate does not come and measurement shows a cause that a step cures (hairpin rule, way out, port forwarding): do it and go on, ask first, or only tell",
+        setting: "certs.cure",
+    },
+    Key {
+        path: "certs.rehearse", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "the authority's test service has to issue a certificate for all names before the real ones are asked for: mistakes then use up no limits",
+        setting: "certs.rehearse",
+    },
+    Key {
         path: "certs.save", kind: Kind::Bool, default: Some("true"), sample: "false",
         about: "keep issued certificates in a private file, and use them again in a later installation",
         setting: "certs.save",

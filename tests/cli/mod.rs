@@ -7,6 +7,7 @@ mod harness;
 mod journal;
 mod owed;
 mod parts;
+mod remote;
 mod runs;
 mod screens;
 mod two_processes;

@@ -12,7 +12,8 @@ const OWN: &[(&str, &[&str])] = &[
         "wiab",
         &["wiab-journal", "wiab-engine", "wiab-steps", "wiab-plans"],
     ),
-    ("wiab-lab", &["wiab-steps"]),
+    // It runs single steps against real packets.
+    ("wiab-lab", &["wiab-engine", "wiab-steps"]),
 ];
 
 /// The only places that may name a package. Each could be replaced in a day.

@@ -14,7 +14,7 @@ use wiab_steps::host::Host;
 use wiab_steps::host::sim::{Machine, SimHost, SimOptions};
 
 /// The steps in an order that respects `after`.
-fn ordered(plan: &Plan) -> Vec<&StepSpec> {
+pub(crate) fn ordered(plan: &Plan) -> Vec<&StepSpec> {
     let mut rest: Vec<&StepSpec> = plan.steps.iter().collect();
     let mut done: Vec<&StepSpec> = Vec::new();
     while !rest.is_empty() {
@@ -92,6 +92,16 @@ impl Rehearsal {
         self.receipts.insert(spec.id.clone(), receipt);
         Some(before)
     }
+}
+
+/// The whole installation, finished.
+pub(crate) async fn built(settings: &Settings) -> (Plan, Arc<SimHost>) {
+    let plan = wiab_staging(settings).expect("good settings");
+    let mut rehearsal = Rehearsal::new(Machine::fresh());
+    for spec in ordered(&plan) {
+        rehearsal.apply(spec).await;
+    }
+    (plan, rehearsal.host)
 }
 
 async fn forth_and_back(settings: &Settings, machine: Machine) {

@@ -8,7 +8,7 @@ use wiab_engine::id::Lane;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
-use super::certs::hairpin_needed::YES;
+use super::certs::hairpin_way::YES;
 use super::nft::{COMMENT, Rule, TABLE, drop_table, load, our_table, our_table_text, replacing};
 use super::{Act, bound};
 use crate::host::Host;

@@ -28,6 +28,7 @@ async fn the_rule_is_needed_without_bridge_nf_and_of_no_use_with_it() {
     let (needed, reason) = measured(bridged, HOST_IP).await;
     assert_eq!(needed, "no");
     assert!(reason.contains("bridge-nf-call-iptables = 1"), "{reason}");
+    assert!(reason.contains("kubenode1 4 of 12"), "{reason}");
     // The reverse path filter changes nothing.
     for value in ["0", "1", "2"] {
         let machine = ground

@@ -9,7 +9,7 @@ use crate::sources::{self, Source};
 use crate::sys::Watch;
 
 /// Programs that the lab runs on the outer machine, each with the package that brings it.
-const TOOLS: [(&str, &str); 17] = [
+const TOOLS: [(&str, &str); 22] = [
     ("mmdebstrap", "mmdebstrap"),
     ("extlinux", "extlinux"),
     ("cpio", "cpio"),
@@ -24,6 +24,11 @@ const TOOLS: [(&str, &str); 17] = [
     ("mount", "mount"),
     ("setsid", "util-linux"),
     ("gzip", "gzip"),
+    ("openssl", "openssl"),
+    ("dpkg-source", "dpkg-dev"),
+    ("make", "make"),
+    ("rsync", "rsync"),
+    ("pip3", "python3-pip"),
     ("dpkg-deb", "dpkg"),
     ("gpg", "gpg"),
     ("strip", "binutils"),
@@ -40,6 +45,14 @@ pub(crate) struct Archive {
     pub(crate) backports: Option<Source>,
     /// Settings for apt: how it gets out (proxies and the like), as on the outer machine.
     pub(crate) options: Vec<String>,
+}
+
+impl Archive {
+    /// The same without backports, so that versions stay what they are.
+    pub(crate) fn of_release_only(mut self) -> Self {
+        self.backports = None;
+        self
+    }
 }
 
 /// Fails early where the lab cannot work at all.
@@ -157,6 +170,45 @@ pub(crate) fn kernel(work: &Path, archive: &Archive) -> Result<std::path::PathBu
     file.ok_or_else(|| LabError::check(format!("apt-get download left no package of {name}")))
 }
 
+/// Downloads packages, without what they depend on, into the directory `to`.
+pub(crate) fn download(work: &Path, archive: &Archive, names: &[&str], to: &Path) -> Result<()> {
+    fs_err::create_dir_all(to)?;
+    private_apt(work, archive, "apt-get")?.arg("update").run()?;
+    private_apt(work, archive, "apt-get")?
+        .arg("download")
+        .args(names.iter().copied())
+        .dir(to)
+        .limit_s(600)
+        .run()
+}
+
+/// Downloads a source package into the directory `to` and returns its description.
+pub(crate) fn source(
+    work: &Path,
+    archive: &Archive,
+    name: &str,
+    to: &Path,
+) -> Result<std::path::PathBuf> {
+    fs_err::create_dir_all(to)?;
+    let sources = archive.release.iter().map(|source| source.line() + "\n");
+    let sources = sources.map(|line| line.replacen("deb ", "deb-src ", 1));
+    // apt is told by the same file as for the packages.
+    private_apt(work, archive, "apt-get")?;
+    let list = work.join("apt/sources.list");
+    fs_err::write(&list, lines(archive) + &sources.collect::<String>())?;
+    for words in [vec!["update"], vec!["source", "--download-only", name]] {
+        apt_with_list(work, archive, "apt-get")
+            .args(words)
+            .dir(to)
+            .limit_s(900)
+            .run()?;
+    }
+    let found = fs_err::read_dir(to)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|end| end == "dsc"));
+    found.ok_or_else(|| LabError::check(format!("apt-get source left no description of {name}")))
+}
+
 /// apt with its own lists, so that this machine's are neither needed nor changed.
 fn private_apt(work: &Path, archive: &Archive, program: &str) -> Result<Cmd> {
     let root = work.join("apt");
@@ -166,6 +218,11 @@ fn private_apt(work: &Path, archive: &Archive, program: &str) -> Result<Cmd> {
     let list = root.join("sources.list");
     fs_err::write(&list, lines(archive))?;
     fs_err::write(root.join("status"), "")?;
+    Ok(apt_with_list(work, archive, program))
+}
+
+fn apt_with_list(work: &Path, archive: &Archive, program: &str) -> Cmd {
+    let root = work.join("apt");
     let mut cmd = Cmd::new([program]).limit_s(300);
     for (name, value) in [
         ("Dir::State", "state"),
@@ -192,7 +249,7 @@ fn private_apt(work: &Path, archive: &Archive, program: &str) -> Result<Cmd> {
             format!("APT::Default-Release={}", backports.suite),
         ]);
     }
-    Ok(cmd)
+    cmd
 }
 
 /// All sources, one a line.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cgroup;
 use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result};
+use crate::kube::CLUSTER_IP;
 
 /// The machine's address, as the outside sees it.
 pub(crate) const MACHINE_IP: &str = "198.51.100.10";
@@ -128,6 +129,7 @@ fn network() -> Result<()> {
         "ip link set lo up".to_owned(),
         "ip link add wan0 type veth peer name eth0 netns machine".to_owned(),
         format!("ip addr add {OUTSIDE_IP}/24 dev wan0"),
+        format!("ip addr add {CLUSTER_IP}/24 dev wan0"),
         "ip link set wan0 up".to_owned(),
         "ip -n machine link set lo up".to_owned(),
         format!("ip -n machine addr add {MACHINE_IP}/24 dev eth0"),

@@ -201,6 +201,12 @@ impl Machine {
             .arg("--")
     }
 
+    /// A command of the outer machine in the outside's network, which ends with the machine at the latest.
+    pub(crate) fn service<S: Into<String>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
+        let target = self.manager.to_string();
+        Cmd::new(["nsenter", "--target", &target, "--net", "--pid", "--"]).args(argv)
+    }
+
     /// Removes the machine and checks that nothing of it is left.
     pub(crate) fn down(mut self) -> Result<()> {
         let watch = Watch::start();

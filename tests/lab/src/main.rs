@@ -1,16 +1,21 @@
 //! `wiab-lab`: a disposable "physical machine" with real libvirt, nftables and QEMU, in which wiab is tried without
 //! touching the machine that it runs on.
 
+mod agent;
 mod apt;
 mod artifact;
 mod bench;
 mod cache;
+mod certs;
 mod cgroup;
 mod cmd;
 mod e2e;
 mod error;
+mod hairpin;
+mod hub;
 mod image;
 mod inside;
+mod kube;
 mod machine;
 mod outer;
 mod process;
@@ -19,8 +24,10 @@ mod say;
 mod selftest;
 mod snapshot;
 mod sources;
+mod step;
 mod sys;
 mod tools;
+mod web;
 mod whole;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +57,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Installs what is missing on this machine and builds the cluster's programs: about ten minutes, once.
+    PrepareKube,
     /// Installs what is missing on this machine and builds the machine's file system and the VM image.
     Prepare,
     /// Boots the machine, runs a command in it as root, and removes it; ends with the command's exit code.
@@ -98,6 +107,12 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Proves with real packets what wiab says about the way from the VMs to the public address, and its cure.
+    Hairpin {
+        /// Leaves the machine running if it fails.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Proves wiab with the whole plan: seven VMs, playbooks, charts.
     Whole {
         /// The binary to prove.
@@ -109,6 +124,33 @@ enum Action {
         /// Leaves the machine running if the scenario fails.
         #[arg(long)]
         keep: bool,
+    },
+    /// Proves the lab's cluster and authority, and that certificates are issued once packets find their way.
+    Certs {
+        /// Leaves the machine running if it fails.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// One of wiab's steps, on the machine.
+    #[command(hide = true)]
+    Step,
+    /// The agent of a Kubernetes node.
+    #[command(hide = true)]
+    Agent {
+        /// The node's name.
+        node: String,
+    },
+    /// What stands for kubelets, ingress controller and cert-manager.
+    #[command(hide = true)]
+    Hub {
+        /// What it needs to know.
+        order: PathBuf,
+    },
+    /// A web server that tells who it is.
+    #[command(hide = true)]
+    Web {
+        /// Its name.
+        name: String,
     },
     /// The inner half of the lab.
     #[command(hide = true)]
@@ -137,13 +179,24 @@ fn run(args: Args) -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         return Err(LabError::NotRoot);
     }
-    if let Action::Inside { order } = &args.action {
-        return Err(inside::run(order));
+    match &args.action {
+        Action::Inside { order } => return Err(inside::run(order)),
+        Action::Agent { node } => return kube::agent(node).map(|()| ExitCode::SUCCESS),
+        Action::Hub { order } => return hub::run(order).map(|()| ExitCode::SUCCESS),
+        Action::Step => return step::serve().map(|()| ExitCode::SUCCESS),
+        Action::Web { name } => return web::serve(name).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     sys::catch_signals()?;
     let cache = Cache::open(args.cache)?;
     match args.action {
         Action::Prepare => prepare(&cache)?,
+        Action::PrepareKube => {
+            apt::check_machine()?;
+            apt::install_tools()?;
+            kube::ensure(&cache)?;
+        }
+        Action::Certs { keep } => certs::run(&cache, keep)?,
         Action::Run {
             keep,
             share,
@@ -169,9 +222,14 @@ fn run(args: Args) -> Result<ExitCode> {
         }
         Action::Selftest => selftest::run(&cache)?,
         Action::E2e { wiab, keep } => e2e::run(&cache, &wiab, keep)?,
+        Action::Hairpin { keep } => hairpin::run(&cache, keep)?,
         Action::Whole { wiab, until, keep } => whole::run(&cache, &wiab, until.as_deref(), keep)?,
         // Handled above.
-        Action::Inside { .. } => {}
+        Action::Agent { .. }
+        | Action::Hub { .. }
+        | Action::Inside { .. }
+        | Action::Step
+        | Action::Web { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

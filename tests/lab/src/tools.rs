@@ -8,6 +8,7 @@ use crate::apt;
 use crate::cache::{Cache, Scratch};
 use crate::cmd::Cmd;
 use crate::error::{LabError, Result};
+use crate::kube::helm;
 use crate::rootfs;
 
 const PACKAGES: &str =
@@ -27,7 +28,8 @@ const LEFT_OUT: [&str; 5] = [
 const VERSION: u32 = 2;
 
 fn recipe(name: &str) -> String {
-    format!("{VERSION}\n{PACKAGES}\n{ANSIBLE}\n{LEFT_OUT:?}\n{name}")
+    let helm = helm::recipe();
+    format!("{VERSION}\n{PACKAGES}\n{ANSIBLE}\n{LEFT_OUT:?}\n{name}\n{helm}")
 }
 
 /// The archive; builds it unless the cache has it.
@@ -41,6 +43,7 @@ fn build(scratch: &Scratch, name: &str) -> Result<()> {
     let archive = apt::archive(scratch.dir())?;
     let root = scratch.dir().join("root");
     rootfs::bootstrap(scratch, &archive, "minbase", PACKAGES, &root)?;
+    helm::install(scratch.dir(), &root)?;
     for path in LEFT_OUT {
         crate::cache::remove_tree(&root.join(path))?;
     }

@@ -10,6 +10,8 @@ use super::state::Draft;
 pub(crate) const HTTP_NODE_PORT: u16 = 31_772;
 /// Port on the nodes of HTTPS.
 pub(crate) const HTTPS_NODE_PORT: u16 = 31_773;
+/// When the first packet of a connection is repeated, in milliseconds.
+const REPEAT_MS: u64 = 1_000;
 /// Jumps that one packet may take.
 const JUMPS_MAX: usize = 16;
 
@@ -325,8 +327,32 @@ fn translated(draft: &Draft<'_>, packet: &Packet<'_>, nth: usize) -> Option<(Str
     }
 }
 
-/// A connection from a VM to an address that the host or its router has.
-pub(crate) fn from_vm(draft: &Draft<'_>, vm: &str, to: &str, port: u16, nth: usize) -> Way {
+/// The VM that a try from a VM to the host's own address is sent to.
+pub(crate) fn target_of(draft: &Draft<'_>, vm: &str, to: &str, nth: usize) -> Option<String> {
+    let (facts, (bridge, _)) = (draft.get::<Facts>("")?, bridge(draft)?);
+    if to != facts.address {
+        return None;
+    }
+    let packet = Packet {
+        iif: &bridge,
+        tcp: true,
+        dport: 80,
+        saddr: vm,
+        daddr: to,
+        local: true,
+        ..Packet::default()
+    };
+    translated(draft, &packet, nth).map(|(target, _)| target)
+}
+
+/// A connection from a VM to an address that the host or its router has, given up after `patience_ms`.
+pub(crate) fn from_vm(
+    draft: &Draft<'_>,
+    vm: &str,
+    (to, port): (&str, u16),
+    nth: usize,
+    patience_ms: u64,
+) -> Way {
     let (Some(facts), Some((bridge, _))) = (draft.get::<Facts>(""), bridge(draft)) else {
         return Way::Lost;
     };
@@ -359,6 +385,7 @@ pub(crate) fn from_vm(draft: &Draft<'_>, vm: &str, to: &str, port: u16, nth: usi
     let bridged = sysctl(draft, "net.bridge.bridge-nf-call-iptables");
     let masked = !bridged && hook(draft, "nat", "postrouting", &forwarded) == Verdict::Masquerade;
     match (bridged, target == vm) {
+        (true, true) if patience_ms < REPEAT_MS => Way::Lost,
         (true, true) => match translated(draft, &packet, nth + 1) {
             Some((other, port)) if other != vm => to_vm(draft, &other, port),
             _ => Way::Lost,

@@ -9,7 +9,7 @@ use wiab_engine::ports::Step;
 
 use super::super::sysctl::{Image, Sysctl};
 use super::super::{Act, bound};
-use super::hairpin_needed::YES;
+use super::hairpin_way::YES;
 use crate::host::Host;
 use crate::host::shell::Shell;
 use crate::kind::{About, Input, Kind};

@@ -55,6 +55,13 @@ fn held() -> String {
         .fold(String::new(), |all, name| all + &name + "\n")
 }
 
+/// The images of this machine, as the cluster is told; none while the container engine does not run.
+pub(crate) fn listed() -> Option<Vec<String>> {
+    let runs = UnixStream::connect(SOCKET).is_ok();
+    let names = if runs { held() } else { String::new() };
+    Some(names.lines().map(str::to_owned).collect())
+}
+
 pub(crate) fn ctr(args: &[&str]) -> Answer {
     if let Err(error) = UnixStream::connect(SOCKET) {
         return Answer::fail(1, format!("ctr: failed to dial \"{SOCKET}\": {error}\n"));

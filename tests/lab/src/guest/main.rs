@@ -2,9 +2,10 @@
 //! services that it starts, and their tools. What they answer is the state of the files and processes of this machine and
 //! what the other machines answer over the network.
 
+#[path = "../agent.rs"]
+mod agent;
 mod cassandra;
 mod etcd;
-mod forward;
 mod http;
 mod images;
 mod minio;

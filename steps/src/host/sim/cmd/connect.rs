@@ -1,6 +1,7 @@
 //! Connections that try whether something answers: `curl` to nodes and to the public address, `openssl s_client`.
 
 use super::super::acme;
+use super::super::entity::Facts;
 use super::super::state::Draft;
 use super::super::surroundings::Surroundings;
 use super::super::way::{self, HTTPS_NODE_PORT, Way};
@@ -12,7 +13,7 @@ const NEAR_MS: u64 = 5;
 /// A handshake.
 const TLS_MS: u64 = 30;
 
-const WITH_VALUE: [&str; 13] = [
+const WITH_VALUE: [&str; 14] = [
     "--noproxy",
     "-o",
     "--output",
@@ -26,6 +27,7 @@ const WITH_VALUE: [&str; 13] = [
     "--resolve",
     "--retry",
     "--retry-delay",
+    "--parallel-max",
 ];
 
 /// The transfers of one call.
@@ -36,9 +38,19 @@ struct Transfers {
     port: u16,
     count: usize,
     patience_ms: u64,
+    /// Whether they run side by side.
+    at_once: bool,
     format: String,
     /// Whether the first failure is the last transfer.
     fail_early: bool,
+}
+
+/// Milliseconds of a number of seconds with at most three digits behind the point.
+fn milliseconds(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let part = part.get(..3).unwrap_or(part);
+    let scale = 10_u64.pow(u32::try_from(3_usize.checked_sub(part.len())?).ok()?);
+    Some(whole.parse::<u64>().ok()? * 1_000 + part.parse::<u64>().ok()? * scale)
 }
 
 /// Reads a call that only asks whether a web server answers at an IPv4 address; `None` for others.
@@ -61,14 +73,14 @@ fn transfers(draft: &Draft<'_>, args: &[&str]) -> Option<Transfers> {
         .split_once('[')
         .and_then(|(_, rest)| rest.split_once(']'));
     let count = range.and_then(|(range, _)| range.split_once('-')?.1.parse().ok());
-    let patience_ms =
-        option(&flags, &["--connect-timeout"]).and_then(|text| text.parse::<u64>().ok());
+    let patience_ms = option(&flags, &["--connect-timeout"]).map_or(Some(127_000), milliseconds)?;
     Some(Transfers {
         host: host.to_owned(),
         status: Surroundings::of(draft).statuses.get(&named).copied(),
         port,
         count: count.unwrap_or(1).min(64),
-        patience_ms: patience_ms.unwrap_or(127) * 1_000,
+        patience_ms,
+        at_once: flags.iter().any(|(flag, _)| *flag == "-Z"),
         fail_early: flags.iter().any(|(flag, _)| *flag == "--fail-early"),
         format: option(&flags, &["-w", "--write-out"])
             .unwrap_or_default()
@@ -89,10 +101,18 @@ impl Transfers {
             let line = self
                 .format
                 .replace("%{http_code}", status)
+                .replace(
+                    "%{time_total}",
+                    &format!("{}.{:03}", took_ms / 1_000, took_ms % 1_000),
+                )
                 .replace("%{exitcode}", &code.to_string());
             all.stdout.extend_from_slice(line.as_bytes());
             all.code = code;
-            all.took_ms += took_ms;
+            all.took_ms = if self.at_once {
+                all.took_ms.max(took_ms)
+            } else {
+                all.took_ms + took_ms
+            };
             if code != 0 && self.fail_early {
                 break;
             }
@@ -105,14 +125,32 @@ impl Transfers {
 pub(super) fn from_vm(draft: &Draft<'_>, vm: &str, args: &[&str]) -> Option<Reply> {
     let transfers = transfers(draft, args)?;
     let vms = way::addresses(draft);
-    (!vms.contains(&transfers.host))
-        .then(|| transfers.run(|nth| way::from_vm(draft, vm, &transfers.host, transfers.port, nth)))
+    (!vms.contains(&transfers.host)).then(|| {
+        transfers.run(|nth| {
+            let to = (transfers.host.as_str(), transfers.port);
+            way::from_vm(draft, vm, to, nth, transfers.patience_ms)
+        })
+    })
 }
 
-/// `curl` on the host to a node.
+/// `curl` on the host to a node, or to port 80 of an address that a router in front of it has.
 pub(super) fn to_node(draft: &Draft<'_>, args: &[&str]) -> Option<Reply> {
     let transfers = transfers(draft, args)?;
     let vms = way::addresses(draft);
+    let own = draft.get::<Facts>("").map(|facts| facts.address);
+    if transfers.port == 80
+        && own.is_some_and(|own| own != transfers.host)
+        && !vms.contains(&transfers.host)
+    {
+        let back = acme::Outside::of(draft).loopback;
+        return Some(transfers.run(|nth| {
+            if back {
+                way::from_outside(draft, 80, nth)
+            } else {
+                Way::Lost
+            }
+        }));
+    }
     vms.contains(&transfers.host)
         .then(|| transfers.run(|_| way::to_vm(draft, &transfers.host, transfers.port)))
 }

@@ -247,6 +247,7 @@ fn curl(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Reply {
         "-w",
         "--noproxy",
         "--retry-delay",
+        "--parallel-max",
     ];
     let (flags, words) = options(inner.args, &with_value);
     let url = words.first().copied().unwrap_or_default();
