@@ -3,6 +3,7 @@
 //! `cargo bench --bench performance -- [--check] [--rounds N] [PART…]`
 
 mod binary;
+mod classify;
 mod engine;
 mod history;
 mod makespan;
@@ -35,6 +36,10 @@ const PARTS: &[(&str, &str)] = &[
     (
         "makespan",
         "the whole installation in virtual time, with the reference durations",
+    ),
+    (
+        "classify",
+        "complaints of cert-manager's log, from line to cause",
     ),
     ("binary", "size, start and memory of the release binary"),
     ("terraform", "a shorter chain of terraform_data resources"),
@@ -101,6 +106,7 @@ fn run(part: &str, args: &Args, dir: &Path, report: &mut Report) -> Outcome<()> 
         "resume" => history::resume(args.rounds, dir, report),
         "verify" => history::verify(dir, report),
         "makespan" => makespan::all(report),
+        "classify" => classify::all(args.rounds, report),
         "binary" => binary::all(args.rounds, dir, report),
         "terraform" => others::terraform(dir, report),
         _ => Ok(()),

@@ -38,6 +38,12 @@ impl Settings {
             "use 1 minute to 2 hours",
         );
         problems.check(
+            !(self.certs.rehearse && self.certs.staging),
+            "certs.rehearse",
+            "true",
+            "use it without certs.staging: test certificates need no rehearsal with test certificates",
+        );
+        problems.check(
             (60..=86_400).contains(&self.certs.wait_timeout_s),
             "certs.wait_timeout_s",
             &format!("{}s", self.certs.wait_timeout_s),

@@ -16,7 +16,7 @@ pub use artifact::{ARTIFACT_HASH, ArtifactSettings};
 pub use check::Problem;
 pub use machines::{MACHINES, Machine, Role, Row};
 pub use settings::{
-    CertSettings, ChartSettings, CommandLine, Duration, Hairpin, HairpinAfter, HairpinPolicy,
+    CertSettings, ChartSettings, CommandLine, Cure, Duration, Hairpin, HairpinAfter, HairpinPolicy,
     HostSettings, ImageSettings, KubernetesSettings, MachineSettings, NetworkSettings, PlanName,
     PreflightSettings, Provider, REHEARSAL, Rotation, Settings, SiteStep, VmSettings,
 };

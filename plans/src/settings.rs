@@ -13,7 +13,7 @@ use wiab_steps::secrets::Name;
 use crate::artifact::ArtifactSettings;
 use crate::traffic::TrafficSettings;
 
-pub use certs::{CertSettings, Hairpin, HairpinAfter, HairpinPolicy};
+pub use certs::{CertSettings, Cure, Hairpin, HairpinAfter, HairpinPolicy};
 pub use site_step::{CommandLine, Duration, SiteStep};
 pub use vms::{MachineSettings, Provider, VmSettings};
 

@@ -22,6 +22,9 @@ mod killpoints;
 #[path = "cases/names.rs"]
 mod names;
 #[cfg(test)]
+#[path = "cases/quoted.rs"]
+mod quoted;
+#[cfg(test)]
 #[path = "cases/rehearsal.rs"]
 mod rehearsal;
 #[cfg(test)]

@@ -227,6 +227,11 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "",
     },
     Key {
+        path: "sim.trouble", kind: Kind::List, default: Some(""), sample: "dns",
+        about: "what is wrong around the simulated machine while this is set, to try what wiab says about it: dns (webapp has no record), ipv6, caa, port80",
+        setting: "",
+    },
+    Key {
         path: "packages.install", kind: Kind::Bool, default: Some("true"), sample: "true",
         about: "whether missing host packages are installed",
         setting: "host.install_packages",
@@ -455,6 +460,16 @@ pub(crate) const KEYS: &[Key] = &[
         path: "certs.wait_timeout_s", kind: Kind::Integer(60, 86_400), default: Some("1200"), sample: "3600",
         about: "how long the authority may take, in seconds",
         setting: "certs.wait_timeout_s",
+    },
+    Key {
+        path: "certs.cure", kind: Kind::Choice(&["auto", "ask", "never"]), default: Some("auto"), sample: "ask",
+        about: "when a certificate does not come and measurement shows a cause that a step cures (hairpin rule, way out, port forwarding): do it and go on, ask first, or only tell",
+        setting: "certs.cure",
+    },
+    Key {
+        path: "certs.rehearse", kind: Kind::Bool, default: Some("false"), sample: "true",
+        about: "the authority's test service has to issue a certificate for all names before the real ones are asked for: mistakes then use up no limits",
+        setting: "certs.rehearse",
     },
     Key {
         path: "certs.save", kind: Kind::Bool, default: Some("true"), sample: "false",

@@ -46,6 +46,7 @@ pub const KINDS: &[Entry] = &[
     entry::<kinds::artifact_file::ArtifactFile>(),
     entry::<kinds::certs::calling_checked::CallingChecked>(),
     entry::<kinds::certs::cert_ready::CertReady>(),
+    entry::<kinds::certs::cert_rehearsed::CertRehearsed>(),
     entry::<kinds::certs::cert_restored::CertRestored>(),
     entry::<kinds::certs::cert_saved::CertSaved>(),
     entry::<kinds::cert_manager_ready::CertManagerReady>(),

@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 pub struct CertSettings {
     /// Whether they come from the authority's test service, which browsers do not trust.
     pub staging: bool,
+    /// Whether the authority's test service has to issue for all names before the real certificates are asked for.
+    pub rehearse: bool,
     /// How long the authority may take, in seconds.
     pub wait_timeout_s: u64,
+    /// What is done when one does not come and its cause has a cure.
+    pub cure: Cure,
     /// Whether issued ones are kept in a private file, and used again by a later installation.
     pub save: bool,
     /// Whether a rollback leaves that file.
@@ -20,11 +24,26 @@ impl Default for CertSettings {
     fn default() -> Self {
         Self {
             staging: false,
+            rehearse: false,
             wait_timeout_s: 1_200,
+            cure: Cure::Auto,
             save: true,
             keep: false,
         }
     }
+}
+
+/// What is done about a cause that measurement shows and that a step of the plan cures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cure {
+    /// The step that waits does it, and goes on.
+    #[default]
+    Auto,
+    /// The operator is asked before.
+    Ask,
+    /// It is only told.
+    Never,
 }
 
 /// `[hairpin]`: source NAT for VMs that call the public address.

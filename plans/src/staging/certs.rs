@@ -7,23 +7,29 @@ use wiab_steps::kind::{Handle, Input};
 use wiab_steps::kinds::certs::KubeNode;
 use wiab_steps::kinds::certs::calling_checked::CallingChecked;
 use wiab_steps::kinds::certs::cert_ready::CertReady;
+use wiab_steps::kinds::certs::cert_rehearsed::CertRehearsed;
 use wiab_steps::kinds::certs::cert_restored::CertRestored;
 use wiab_steps::kinds::certs::cert_saved::CertSaved;
+use wiab_steps::kinds::certs::cure::{CurePolicy, Cures, HairpinCure};
 use wiab_steps::kinds::certs::hairpin_needed::{Certificates, HairpinNeeded};
 use wiab_steps::kinds::certs::hairpin_rpfilter::HairpinRpfilter;
 use wiab_steps::kinds::certs::https_answers::HttpsAnswers;
+use wiab_steps::kinds::certs::looks::Ground;
 use wiab_steps::kinds::certs::turn_listens::TurnListens;
 use wiab_steps::kinds::nft_egress::NftEgress;
 use wiab_steps::kinds::nft_hairpin_removed::NftHairpinRemoved;
+use wiab_steps::kinds::nft_traffic::NftTraffic;
 use wiab_steps::kinds::tool::Toolbox;
 use wiab_steps::release::Chart;
 
 use crate::machines::{Machine, Role};
-use crate::settings::{HairpinAfter, HairpinPolicy};
+use crate::settings::{Cure, HairpinAfter, HairpinPolicy};
 
 use super::charts::Charts;
 use super::{After, Anchor, NAMES, Staging};
 
+/// The step that rehearses.
+const REHEARSAL: &str = "cert.rehearse";
 /// How long the ingress controller may take to answer on all nodes, in milliseconds.
 const INGRESS_MS: u64 = 5 * 60_000;
 
@@ -63,7 +69,16 @@ impl Staging<'_> {
         if settings.certs.save {
             ids.push("cert.restore");
         }
+        if self.rehearses() {
+            ids.push(REHEARSAL);
+        }
         ids.into_iter().map(|id| self.plan.later(id)).collect()
+    }
+
+    /// Whether the certificates are rehearsed.
+    fn rehearses(&self) -> bool {
+        let charts = &self.settings.charts;
+        self.settings.certs.rehearse && charts.wants(Chart::NginxIngressServices)
     }
 
     /// Whether the way out is opened for the time of issuance.
@@ -93,6 +108,7 @@ impl Staging<'_> {
     pub(super) fn certs(&mut self, ground: &CertGround<'_>) {
         let probe = self.hairpin_probe(ground);
         self.restored(ground);
+        self.rehearsed(ground, probe.as_ref());
         let ready = self.issued(ground, probe.as_ref());
         self.after_issuance(ground, &ready);
         self.answers(&ready, probe.as_ref());
@@ -167,12 +183,97 @@ impl Staging<'_> {
         self.plan.add("cert.restore", &after, &restored);
     }
 
+    /// After everything that the first order in earnest comes after.
+    fn rehearsed(&mut self, ground: &CertGround<'_>, probe: Option<&Handle<HairpinNeeded>>) {
+        if !self.rehearses() {
+            return;
+        }
+        let names = NAMES
+            .iter()
+            .filter(|name| self.settings.charts.calling || **name != "sftd");
+        let names = names.map(|name| format!("{name}.{}", self.settings.domain));
+        let certificates = self.certificates(ground.charts).into_iter();
+        let rehearsed = CertRehearsed {
+            toolbox: ground.toolbox.clone(),
+            names: names.collect(),
+            email: self.settings.cert_email.clone(),
+            certificates: certificates.map(|(name, _)| name).collect(),
+            host_ip: self.settings.host_ip.clone(),
+            way: probe.map(|probe| probe.output(&HairpinNeeded::REASON)),
+            ground: self.looked_at(),
+            cures: self.cures(ground),
+            deadline_ms: self.settings.certs.wait_timeout_s.saturating_mul(1_000),
+        };
+        let before = self.before_issuance().into_iter();
+        let mut after: Vec<Anchor> = before
+            .filter(|id| id.as_str() != REHEARSAL)
+            .map(Anchor)
+            .collect();
+        let charts = [&ground.charts.controller, &ground.charts.cert_manager];
+        after.extend(charts.into_iter().flatten().cloned().map(Anchor));
+        let after: After<'_> = after
+            .iter()
+            .map(|step| step as &dyn AsRef<StepId>)
+            .collect();
+        self.plan.add(REHEARSAL, &after, &rehearsed);
+    }
+
+    /// What is looked at when a certificate does not come.
+    fn looked_at(&self) -> Ground {
+        Ground {
+            domain: self.settings.domain.clone(),
+            nodes: self.kube_nodes(),
+            login: self.login(),
+            rule: self.hairpin_rule(None),
+            resolvers: self.settings.preflight.resolvers.clone(),
+        }
+    }
+
+    /// What may be done about trouble.
+    fn cures(&self, ground: &CertGround<'_>) -> Option<Cures> {
+        let settings = self.settings;
+        let policy = match settings.certs.cure {
+            Cure::Auto => CurePolicy::Auto,
+            Cure::Ask => CurePolicy::Ask,
+            Cure::Never => return None,
+        };
+        let keep = match settings.hairpin.policy {
+            HairpinPolicy::Auto | HairpinPolicy::Add => {
+                Some(settings.hairpin.after == HairpinAfter::Keep)
+            }
+            // Nobody asked for the rule: it is there for the time of issuance only.
+            HairpinPolicy::Off => Some(false),
+            HairpinPolicy::Remove => None,
+        };
+        let wan = ground.wan.as_ref();
+        let private = settings.traffic.private_deployment;
+        let egress = wan.filter(|_| private).map(|wan| NftEgress {
+            wan: wan.clone(),
+            open: true,
+            needed: None,
+        });
+        let firewall = wan.zip(settings.rules()).map(|(wan, traffic)| NftTraffic {
+            wan: wan.clone(),
+            traffic,
+            deadman_s: settings.traffic.deadman_s,
+        });
+        Some(Cures {
+            policy,
+            hairpin: keep.map(|keep| HairpinCure {
+                rule: self.hairpin_rule(None),
+                keep,
+            }),
+            egress,
+            firewall,
+        })
+    }
+
     fn issued(
         &mut self,
         ground: &CertGround<'_>,
         probe: Option<&Handle<HairpinNeeded>>,
     ) -> Vec<Handle<CertReady>> {
-        let mut ready = Vec::new();
+        let mut ready: Vec<Handle<CertReady>> = Vec::new();
         for (name, release) in self.certificates(ground.charts) {
             let short = if name == "sftd" { "sftd" } else { "web" };
             let cert = CertReady {
@@ -180,13 +281,18 @@ impl Staging<'_> {
                 certificate: name,
                 host_ip: self.settings.host_ip.clone(),
                 way: probe.map(|probe| probe.output(&HairpinNeeded::REASON)),
+                ground: Some(self.looked_at()),
+                cures: self.cures(ground),
                 deadline_ms: self.settings.certs.wait_timeout_s.saturating_mul(1_000),
             };
             let release = Anchor(release);
-            ready.push(
-                self.plan
-                    .add(&format!("cert.wait:{short}"), &[&release], &cert),
-            );
+            let mut after: After<'_> = vec![&release];
+            // What one of them cures, the next one finds; and undo goes the other way round.
+            if let Some(before) = ready.last().filter(|_| cert.cures.is_some()) {
+                after.push(before);
+            }
+            let handle = self.plan.add(&format!("cert.wait:{short}"), &after, &cert);
+            ready.push(handle);
         }
         ready
     }

@@ -14,7 +14,7 @@ use wiab_steps::host::Host;
 use wiab_steps::host::sim::{Machine, SimHost, SimOptions};
 
 /// The steps in an order that respects `after`.
-fn ordered(plan: &Plan) -> Vec<&StepSpec> {
+pub(crate) fn ordered(plan: &Plan) -> Vec<&StepSpec> {
     let mut rest: Vec<&StepSpec> = plan.steps.iter().collect();
     let mut done: Vec<&StepSpec> = Vec::new();
     while !rest.is_empty() {

@@ -30,6 +30,10 @@ pub(crate) struct Look {
     pub(crate) failed: Option<String>,
     /// When issuance failed, as Unix time in milliseconds.
     pub(crate) failed_ms: Option<u64>,
+    /// Whether a challenge waits for the solver's answer.
+    pub(crate) solving: bool,
+    /// The names that it is for.
+    pub(crate) names: Vec<String>,
 }
 
 fn text<'a>(json: &'a Value, pointer: &str) -> &'a str {
@@ -84,7 +88,16 @@ fn ready(certificate: &Value) -> Option<Ready> {
     })
 }
 
-/// Looks at the certificate `name` in a list with the four kinds and, if it was asked for, the issuer.
+fn names(certificate: &Value) -> Vec<String> {
+    let names = certificate
+        .pointer("/spec/dnsNames")
+        .and_then(Value::as_array);
+    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
+}
+
+/// Looks at the certificate `name` in a list with the four kinds, the issuer, and the objects of the solver, as far as they
+/// were asked for.
 pub(crate) fn look(list: &Value, name: &str) -> Look {
     let mut found = items(list, "Certificate").filter(|item| text(item, "/metadata/name") == name);
     let Some(certificate) = found.next() else {
@@ -97,9 +110,10 @@ pub(crate) fn look(list: &Value, name: &str) -> Look {
         there: true,
         ready: ready(certificate),
         stage: "waiting for the certificate request".to_owned(),
+        names: names(certificate),
         ..Look::default()
     };
-    issuer(list, &mut look);
+    issuer(list, certificate, &mut look);
     let issuing = condition(certificate, "Issuing");
     let request = newest(list, "CertificateRequest", "Certificate", certificate);
     if let Some(condition) = issuing.filter(|condition| text(condition, "/reason") == "Failed") {
@@ -127,12 +141,16 @@ impl Look {
     }
 }
 
-fn issuer(list: &Value, look: &mut Look) {
+fn issuer(list: &Value, certificate: &Value, look: &mut Look) {
+    let name = match text(certificate, "/spec/issuerRef/name") {
+        "" => ISSUER,
+        name => name,
+    };
     let mut issuers =
-        items(list, "ClusterIssuer").filter(|item| text(item, "/metadata/name") == ISSUER);
+        items(list, "ClusterIssuer").filter(|item| text(item, "/metadata/name") == name);
     let ready = issuers.next().and_then(|issuer| condition(issuer, "Ready"));
     if let Some(ready) = ready.filter(|ready| text(ready, "/status") != "True") {
-        look.stage = format!("issuer {ISSUER}: {}", text(ready, "/reason"));
+        look.stage = format!("issuer {name}: {}", text(ready, "/reason"));
         look.complain("", text(ready, "/message"));
     }
 }
@@ -175,6 +193,175 @@ fn request(list: &Value, request: &Value, look: &mut Look) {
     let left = challenges.len();
     look.stage = format!("{left} of {} challenges open; {name}: {state}", all.len());
     look.complain(name, text(first, "/status/reason"));
+    look.solving = text(first, "/status/state") != "invalid";
+    if look.solving {
+        solver(list, look);
+    }
+}
+
+/// What one object of the chain says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Story {
+    pub(crate) kind: &'static str,
+    pub(crate) object: String,
+    /// The domain name that it is about; empty if it is about none.
+    pub(crate) name: String,
+    /// Its conditions, or its state.
+    pub(crate) text: String,
+    /// Its complaint; empty without one.
+    pub(crate) said: String,
+    /// How it is called in sentences.
+    pub(crate) place: &'static str,
+    pub(crate) complains: bool,
+}
+
+/// `Ready=False DoesNotExist: …; Issuing=True …`.
+fn conditions(object: &Value) -> String {
+    let list = object
+        .pointer("/status/conditions")
+        .and_then(Value::as_array);
+    let shown = list.into_iter().flatten().map(|one| {
+        format!(
+            "{}={} {}: {}",
+            text(one, "/type"),
+            text(one, "/status"),
+            text(one, "/reason"),
+            text(one, "/message")
+        )
+    });
+    shown.collect::<Vec<_>>().join("; ")
+}
+
+/// The condition of that type, if it is not true; with one of these reasons, if any are given.
+fn refusal(object: &Value, kind: &str, reasons: &[&str]) -> String {
+    let found = condition(object, kind).filter(|one| {
+        let reason = text(one, "/reason");
+        text(one, "/status") != "True" && (reasons.is_empty() || reasons.contains(&reason))
+    });
+    found.map_or("", |one| text(one, "/message")).to_owned()
+}
+
+impl Story {
+    fn of(
+        object: &Value,
+        (kind, place): (&'static str, &'static str),
+        shown: String,
+        said: String,
+    ) -> Self {
+        Self {
+            kind,
+            object: text(object, "/metadata/name").to_owned(),
+            name: text(object, "/spec/dnsName").to_owned(),
+            text: shown,
+            complains: !said.is_empty(),
+            said,
+            place,
+        }
+    }
+}
+
+/// What every object of a certificate's chain says, from the outermost to the innermost; the solver's objects last.
+pub(crate) fn stories(list: &Value, certificate: &str) -> Vec<Story> {
+    let mut all = Vec::new();
+    for issuer in items(list, "ClusterIssuer") {
+        let said = refusal(issuer, "Ready", &[]);
+        all.push(Story::of(
+            issuer,
+            ("ClusterIssuer", "issuer"),
+            conditions(issuer),
+            said,
+        ));
+    }
+    let own = |item: &&Value| text(item, "/metadata/name") == certificate;
+    for own in items(list, "Certificate").filter(own) {
+        let said = refusal(own, "Issuing", &["Failed"]);
+        all.push(Story::of(
+            own,
+            ("Certificate", "certificate"),
+            conditions(own),
+            said,
+        ));
+        let requests = items(list, "CertificateRequest");
+        for request in requests.filter(|item| owned_by(item, "Certificate", own)) {
+            let said = refusal(request, "Ready", &["Failed", "Denied"]);
+            let is = ("CertificateRequest", "request");
+            all.push(Story::of(request, is, conditions(request), said));
+            orders(list, request, &mut all);
+        }
+    }
+    for is in [
+        ("Pod", "solver's pod"),
+        ("Service", "solver's service"),
+        ("Ingress", "solver's ingress"),
+    ] {
+        for object in items(list, is.0) {
+            let said = waiting(object);
+            let shown = match is.0 {
+                "Pod" => format!("{} {said}", text(object, "/status/phase")),
+                _ => "is there".to_owned(),
+            };
+            all.push(Story::of(object, is, shown, said));
+        }
+    }
+    all
+}
+
+/// The orders of a request, with their challenges.
+fn orders(list: &Value, request: &Value, all: &mut Vec<Story>) {
+    let state = |object: &Value| {
+        let (state, reason) = (
+            text(object, "/status/state"),
+            text(object, "/status/reason"),
+        );
+        (format!("{state}: {reason}"), reason.to_owned())
+    };
+    let orders = items(list, "Order");
+    for order in orders.filter(|item| owned_by(item, "CertificateRequest", request)) {
+        let (shown, said) = state(order);
+        all.push(Story::of(order, ("Order", "order"), shown, said));
+        let challenges = items(list, "Challenge");
+        for challenge in challenges.filter(|item| owned_by(item, "Order", order)) {
+            let (shown, said) = state(challenge);
+            let shown = format!("{} {shown}", text(challenge, "/spec/dnsName"));
+            all.push(Story::of(
+                challenge,
+                ("Challenge", "challenge"),
+                shown,
+                said,
+            ));
+        }
+    }
+}
+
+/// Why the container of a solver's pod cannot start; empty when it can, or only begins.
+fn waiting(pod: &Value) -> String {
+    let containers = pod
+        .pointer("/status/containerStatuses")
+        .and_then(Value::as_array);
+    let found = containers.into_iter().flatten().find_map(|container| {
+        let state = container.pointer("/state/waiting")?;
+        let reason = text(state, "/reason");
+        let begins = matches!(reason, "" | "ContainerCreating" | "PodInitializing");
+        (!begins).then(|| {
+            format!(
+                "{reason} of {}: {}",
+                text(container, "/image"),
+                text(state, "/message")
+            )
+        })
+    });
+    found.unwrap_or_default()
+}
+
+/// The complaint of a solver's pod that cannot start: it says more than the answers that are missing because of it.
+fn solver(list: &Value, look: &mut Look) {
+    let said = items(list, "Pod")
+        .map(waiting)
+        .find(|said| !said.is_empty());
+    if let Some(said) = said {
+        let name = look.name.clone();
+        look.complain(&name, &said);
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,24 @@
-//! What Kubernetes says about certificates, and what its complaints mean: pure functions over JSON and texts.
+//! How far a certificate is, what its complaints mean, and what the evidence around it says: pure functions over JSON and texts.
 
+mod cause;
 mod chain;
 mod classify;
+mod findings;
+mod log;
+mod proofs;
+mod rank;
+mod read;
 mod signs;
 mod time;
 
-pub(crate) use chain::{Look, look};
-pub use classify::{Cause, Diagnosis, classify};
+pub use cause::Cause;
+pub(crate) use chain::{Look, Ready, look, stories};
+pub use classify::{Diagnosis, classify};
+pub use findings::{Answer, Complaint, End, Findings, Part, View, Way};
+pub use log::{Heard, LogScan};
+pub(crate) use proofs::HERE;
+pub use rank::{Ranked, Ranking, Standing, rank};
+pub use read::until;
 pub(crate) use time::{openssl_time, parse_openssl, parse_utc, utc};
 
 /// The issuer of the release's charts.

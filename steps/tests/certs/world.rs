@@ -9,11 +9,13 @@ use wiab_steps::kind::{Input, Kind};
 use wiab_steps::kinds::certs::KubeNode;
 use wiab_steps::kinds::certs::calling_checked::CallingChecked;
 use wiab_steps::kinds::certs::cert_ready::CertReady;
+use wiab_steps::kinds::certs::cert_rehearsed::CertRehearsed;
 use wiab_steps::kinds::certs::cert_restored::CertRestored;
 use wiab_steps::kinds::certs::cert_saved::CertSaved;
 use wiab_steps::kinds::certs::hairpin_needed::HairpinNeeded;
 use wiab_steps::kinds::certs::hairpin_rpfilter::HairpinRpfilter;
 use wiab_steps::kinds::certs::https_answers::HttpsAnswers;
+use wiab_steps::kinds::certs::looks::Ground;
 use wiab_steps::kinds::certs::turn_listens::TurnListens;
 use wiab_steps::kinds::login::Login;
 use wiab_steps::kinds::nft_hairpin::NftHairpin;
@@ -66,6 +68,11 @@ pub(crate) fn login() -> Login {
     }
 }
 
+/// Only the first has a machine in this world.
+fn nodes() -> Vec<KubeNode> {
+    vec![node()]
+}
+
 fn node() -> KubeNode {
     KubeNode {
         name: "kubenode1".to_owned(),
@@ -91,12 +98,39 @@ pub(crate) fn probe(host_ip: &str) -> HairpinNeeded {
     }
 }
 
+/// What is looked at in case of trouble.
+pub(crate) fn looked_at() -> Ground {
+    Ground {
+        domain: DOMAIN.to_owned(),
+        nodes: nodes(),
+        login: login(),
+        rule: rule(None),
+        resolvers: vec!["1.1.1.1".to_owned(), "9.9.9.9".to_owned()],
+    }
+}
+
 pub(crate) fn ready(certificate: &str) -> CertReady {
     CertReady {
         toolbox: toolbox(),
         certificate: certificate.to_owned(),
         host_ip: HOST_IP.to_owned(),
         way: None,
+        ground: Some(looked_at()),
+        cures: None,
+        deadline_ms: 20 * 60_000,
+    }
+}
+
+pub(crate) fn rehearsed() -> CertRehearsed {
+    CertRehearsed {
+        toolbox: toolbox(),
+        names: NAMES.map(str::to_owned).to_vec(),
+        email: "admin@wire.example.org".to_owned(),
+        certificates: vec![CSR.to_owned(), "sftd".to_owned()],
+        host_ip: HOST_IP.to_owned(),
+        way: None,
+        ground: looked_at(),
+        cures: None,
         deadline_ms: 20 * 60_000,
     }
 }
@@ -242,6 +276,9 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
         needed: value("yes"),
     };
     let pending = well().await;
+    let ruled = World::new(ground.clone());
+    ruled.done(&rule(None)).await;
+    let ruled = ruled.host.machine();
     vec![
         looking("the way, measured", &ground, &probe(HOST_IP)),
         scenario(
@@ -257,6 +294,7 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
             &filter,
         ),
         scenario("certs", "certificate of six names", &pending, &ready(CSR)),
+        scenario("certs", "rehearsal", &ruled, &rehearsed()),
         looking("certificate that is there", &issued, &ready(CSR)),
         scenario("certs", "save", &issued, &saved(&ends)),
         scenario("certs", "restore", &anew, &restored()),

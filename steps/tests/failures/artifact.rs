@@ -46,6 +46,7 @@ fn at(machine: Machine, epoch_ms: u64) -> World {
     World {
         host: SimHost::in_memory(machine, options),
         said: Arc::default(),
+        notes: Arc::default(),
     }
 }
 

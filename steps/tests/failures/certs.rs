@@ -101,9 +101,9 @@ async fn every_other_cause_is_told_with_its_step() {
     let there = |name: &str| ruled.clone().with_name(name, &["192.0.2.80"], &[]);
     fails(
         ask(ruled.clone().without_nft().with_nft(EGRESS_ONLY)),
-        "nothing listens",
+        "not forwarded to the nodes",
         "fw.apply",
-        "cert.refused",
+        "cert.notforwarded",
     )
     .await;
     fails(

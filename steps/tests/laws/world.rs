@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use wiab_engine::book::{Book, Notebook};
+use wiab_engine::event::Event;
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::outcome::{Before, Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::{RetryPolicy, StepSpec};
 use wiab_engine::ports::{Cancel, Progress, Step, StepCx, Steps, Transcript};
+use wiab_engine::state::Owed;
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
 use wiab_steps::host::sim::{Machine, SimHost, SimOptions, Tap};
@@ -16,6 +19,8 @@ use wiab_steps::kind::Kind;
 pub(crate) struct World {
     pub(crate) host: Arc<SimHost>,
     pub(crate) said: Arc<Mutex<Vec<String>>>,
+    /// What its steps have given account of.
+    pub(crate) notes: Arc<Notebook>,
 }
 
 impl World {
@@ -31,6 +36,7 @@ impl World {
         Self {
             host: SimHost::in_memory(machine, options),
             said: Arc::default(),
+            notes: Arc::default(),
         }
     }
 
@@ -79,6 +85,24 @@ fn spec(kind: &str, inputs: &Value) -> StepSpec {
     }
 }
 
+/// What is open after these events.
+fn owed(events: &[Event]) -> Vec<Owed> {
+    let mut open: Vec<Owed> = Vec::new();
+    for event in events {
+        match event {
+            Event::ObligationOpened(opened) => open.push(Owed {
+                id: opened.id.clone(),
+                step: opened.step.clone(),
+                what: opened.what.clone(),
+                settle: opened.settle.clone(),
+            }),
+            Event::ObligationSettled(settled) => open.retain(|owed| owed.id != settled.id),
+            _ => {}
+        }
+    }
+    open
+}
+
 /// A step on a world.
 pub(crate) struct Bound<'a> {
     step: Arc<dyn Step>,
@@ -98,7 +122,7 @@ impl Bound<'_> {
             progress: Progress { step, sink: None },
             clock: Arc::new(self.world.host.clock()),
             evidence: Transcript::default(),
-            book: wiab_engine::book::Book::default(),
+            book: Book::new(self.world.notes.clone(), owed(&self.world.notes.events())),
         }
     }
 

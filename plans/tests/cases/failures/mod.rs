@@ -2,6 +2,7 @@
 //! and the remedy, and goes on once the cause is gone; or it cannot happen any more.
 
 mod harmless;
+mod healed;
 mod provoked;
 
 use std::sync::{Arc, Mutex};

@@ -327,6 +327,24 @@ fn translated(draft: &Draft<'_>, packet: &Packet<'_>, nth: usize) -> Option<(Str
     }
 }
 
+/// The VM that a try from a VM to the host's own address is sent to.
+pub(crate) fn target_of(draft: &Draft<'_>, vm: &str, to: &str, nth: usize) -> Option<String> {
+    let (facts, (bridge, _)) = (draft.get::<Facts>("")?, bridge(draft)?);
+    if to != facts.address {
+        return None;
+    }
+    let packet = Packet {
+        iif: &bridge,
+        tcp: true,
+        dport: 80,
+        saddr: vm,
+        daddr: to,
+        local: true,
+        ..Packet::default()
+    };
+    translated(draft, &packet, nth).map(|(target, _)| target)
+}
+
 /// A connection from a VM to an address that the host or its router has, given up after `patience_ms`.
 pub(crate) fn from_vm(
     draft: &Draft<'_>,

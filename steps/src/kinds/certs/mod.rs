@@ -2,14 +2,21 @@
 
 pub mod calling_checked;
 pub mod cert_ready;
+pub mod cert_rehearsed;
 pub mod cert_restored;
 pub mod cert_saved;
+pub mod cure;
+mod follow;
 pub mod hairpin_needed;
 pub mod hairpin_rpfilter;
 pub(crate) mod hairpin_way;
 pub mod https_answers;
 mod kept;
+pub mod looks;
+pub mod renewal;
 pub mod turn_listens;
+mod verdict;
+mod watch;
 
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::Failure;

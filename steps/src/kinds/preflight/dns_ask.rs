@@ -12,20 +12,20 @@ const ASK_MS: u64 = 60_000;
 
 /// What a name server says of the names asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Answers {
+pub(in crate::kinds) struct Answers {
     /// IPv4 addresses by name.
-    pub(super) a: BTreeMap<String, BTreeSet<String>>,
+    pub(in crate::kinds) a: BTreeMap<String, BTreeSet<String>>,
     /// IPv6 addresses by name.
-    pub(super) aaaa: BTreeMap<String, BTreeSet<String>>,
+    pub(in crate::kinds) aaaa: BTreeMap<String, BTreeSet<String>>,
     /// CAA records by name: `0 issue "letsencrypt.org"`.
-    pub(super) caa: BTreeMap<String, BTreeSet<String>>,
+    pub(in crate::kinds) caa: BTreeMap<String, BTreeSet<String>>,
     /// TXT records by name, without quotes.
-    pub(super) txt: BTreeMap<String, BTreeSet<String>>,
+    pub(in crate::kinds) txt: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// How a server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(in crate::kinds) enum Asked {
     /// It answered.
     Answered(Answers),
     /// It did not; the tool's words.
@@ -54,7 +54,7 @@ impl Answers {
     }
 
     /// `name. 300 IN A 203.0.113.10`; answers of aliases belong to the name that was asked for.
-    fn of_dig(text: &str) -> Self {
+    pub(in crate::kinds) fn of_dig(text: &str) -> Self {
         let mut all = Self::default();
         let mut alias: BTreeMap<String, String> = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with(';')) {
@@ -93,7 +93,10 @@ impl Answers {
 }
 
 /// Asks the machine's own resolver, as every program on it does: addresses only.
-pub(super) async fn ask_host(sh: Shell<'_>, names: &[String]) -> Result<Answers, Failure> {
+pub(in crate::kinds) async fn ask_host(
+    sh: Shell<'_>,
+    names: &[String],
+) -> Result<Answers, Failure> {
     let mut all = Answers::default();
     for name in names {
         let output = sh.run(&Cmd::new(["getent", "ahosts", name])).await?;
@@ -111,7 +114,7 @@ pub(super) async fn ask_host(sh: Shell<'_>, names: &[String]) -> Result<Answers,
 
 /// Asks one name server: addresses of `names`; with `domain` also its CAA records, those of the names and of the domains
 /// above, and its TXT records.
-pub(super) async fn ask(
+pub(in crate::kinds) async fn ask(
     sh: Shell<'_>,
     server: &str,
     names: &[String],
@@ -168,7 +171,7 @@ fn last_words(output: &Output) -> String {
 }
 
 /// A domain and those above it, down to two labels.
-pub(super) fn upwards(domain: &str) -> Vec<String> {
+pub(in crate::kinds) fn upwards(domain: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut at = domain;
     while at.contains('.') {

@@ -4,7 +4,7 @@ pub mod apt_lock;
 pub mod artifact_url;
 pub mod clock;
 pub mod dns;
-mod dns_ask;
+pub(super) mod dns_ask;
 pub mod firewall;
 pub mod inputs;
 mod ipv4;

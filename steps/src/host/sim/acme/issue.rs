@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::kube;
 use super::super::state::Draft;
-use super::{Check, ISSUER, Issuance, Issued, Stage, objects, outside};
+use super::{Check, Issuance, Issued, Stage, objects, outside};
 
 /// Passes in a row that a self-check needs.
 const PASSES: u32 = 5;
@@ -82,7 +82,7 @@ impl Work<'_> {
             Stage::Finish => {
                 let days = objects::put_secret(draft, self.certificate, at_ms);
                 let mut issued = draft.get::<Issued>("").unwrap_or_default();
-                if !is_test(draft) {
+                if !is_test(draft, self.certificate) {
                     let wall_ms = draft.base().epoch_ms + at_ms;
                     issued.all.push((outside::joined(&self.names), wall_ms));
                     draft.put("", &issued);
@@ -102,7 +102,7 @@ impl Work<'_> {
         if objects::valid_secret(draft, self.certificate, &self.names) {
             return (Stage::Done, at_ms + STEP_MS);
         }
-        if objects::register(draft) {
+        if objects::register(draft, super::issuer_of(self.certificate)) {
             (Stage::Order, at_ms + STEP_MS)
         } else {
             (Stage::Account, at_ms + RETRY_MS)
@@ -112,7 +112,7 @@ impl Work<'_> {
     fn order(&self, draft: &mut Draft<'_>, issuance: &mut Issuance, at_ms: u64) -> (Stage, u64) {
         issuance.requests += 1;
         objects::drop_chain(draft, self.name);
-        if let Err(why) = outside::order(draft, &self.names, is_test(draft)) {
+        if let Err(why) = outside::order(draft, &self.names, is_test(draft, self.certificate)) {
             objects::put_chain(
                 draft,
                 self.certificate,
@@ -194,8 +194,8 @@ impl Work<'_> {
 }
 
 /// Whether the issuer asks the authority's test service.
-fn is_test(draft: &Draft<'_>) -> bool {
-    kube::get(draft, "ClusterIssuer", "", ISSUER)
+fn is_test(draft: &Draft<'_>, certificate: &Value) -> bool {
+    kube::get(draft, "ClusterIssuer", "", super::issuer_of(certificate))
         .is_some_and(|issuer| kube::text(&issuer, "/spec/acme/server").contains("staging"))
 }
 

@@ -2,11 +2,14 @@
 //! it. Time passes for them whenever somebody looks.
 
 mod issue;
+mod log;
 mod objects;
 mod outside;
 mod preset;
 mod serve;
+mod solver;
 
+pub(crate) use log::log;
 pub(crate) use objects::canonical;
 pub(crate) use outside::{Issued, Outside};
 pub(crate) use serve::served;
@@ -77,8 +80,29 @@ struct Check {
     reason: String,
 }
 
+/// The issuer that a certificate names.
+fn issuer_of(certificate: &Value) -> &str {
+    match kube::text(certificate, "/spec/issuerRef/name") {
+        "" => ISSUER,
+        name => name,
+    }
+}
+
+/// What belongs to certificates that somebody deleted goes.
+fn forget(draft: &mut Draft<'_>) {
+    let certificates = draft.names::<KubeObject>("Certificate/");
+    for name in draft.names::<Issuance>("") {
+        let is_it = |key: &String| key.rsplit('/').next() == Some(name.as_str());
+        if !certificates.iter().any(is_it) {
+            objects::drop_chain(draft, &name);
+            draft.del::<Issuance>(&name);
+        }
+    }
+}
+
 /// Lets cert-manager work up to now.
 pub(crate) fn advance(draft: &mut Draft<'_>) {
+    forget(draft);
     for key in draft.names::<KubeObject>("Certificate/") {
         let Some(object) = draft.get::<KubeObject>(&key) else {
             continue;

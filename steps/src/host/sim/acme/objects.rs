@@ -10,7 +10,7 @@ use super::super::entity::KubeObject;
 use super::super::kube::release::Release;
 use super::super::kube::{self, objects::OWNER, text};
 use super::super::state::{Draft, Machine};
-use super::{ACCOUNT, Check, ISSUER, MANAGER, outside};
+use super::{ACCOUNT, Check, ISSUER, MANAGER, outside, solver};
 use crate::certs::utc;
 
 /// How long a certificate is valid, in milliseconds.
@@ -124,8 +124,8 @@ pub(super) fn put_certificate(
 }
 
 /// Registers the issuer's account, if the authority lets it.
-pub(super) fn register(draft: &mut Draft<'_>) -> bool {
-    let key = kube::key("ClusterIssuer", "", ISSUER);
+pub(super) fn register(draft: &mut Draft<'_>, issuer: &str) -> bool {
+    let key = kube::key("ClusterIssuer", "", issuer);
     let Some(mut object) = draft.get::<KubeObject>(&key) else {
         return false;
     };
@@ -145,7 +145,8 @@ pub(super) fn register(draft: &mut Draft<'_>) -> bool {
     if found.is_err() {
         return false;
     }
-    if kube::get(draft, "Secret", MANAGER, ACCOUNT).is_none() {
+    let account = text(&object.json, "/spec/acme/privateKeySecretRef/name").to_owned();
+    if kube::get(draft, "Secret", MANAGER, &account).is_none() {
         let secret = STANDARD.encode(format!(
             "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
             uid(draft, "account")
@@ -154,7 +155,7 @@ pub(super) fn register(draft: &mut Draft<'_>) -> bool {
             draft,
             json!({
                 "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-                "metadata": {"name": ACCOUNT, "namespace": MANAGER},
+                "metadata": {"name": account, "namespace": MANAGER},
                 "data": {"tls.key": secret},
             }),
         );
@@ -179,7 +180,8 @@ pub(super) fn valid_secret(draft: &Draft<'_>, certificate: &Value, names: &[Stri
         return false;
     };
     let issuer = secret.pointer("/metadata/annotations/cert-manager.io~1issuer-name");
-    let paper = Paper::of(&secret).filter(|_| issuer.and_then(Value::as_str) == Some(ISSUER));
+    let paper = Paper::of(&secret)
+        .filter(|_| issuer.and_then(Value::as_str) == Some(super::issuer_of(certificate)));
     paper.is_some_and(|paper| {
         outside::joined(&paper.names) == outside::joined(names)
             && paper.not_after_ms > draft.wall_ms() + RENEW_BEFORE_MS
@@ -188,7 +190,8 @@ pub(super) fn valid_secret(draft: &Draft<'_>, certificate: &Value, names: &[Stri
 
 /// Writes a certificate's secret; answers when it is renewed, in milliseconds from now.
 pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64) -> u64 {
-    let issuer = kube::get(draft, "ClusterIssuer", "", ISSUER).unwrap_or_default();
+    let issued_by = super::issuer_of(certificate);
+    let issuer = kube::get(draft, "ClusterIssuer", "", issued_by).unwrap_or_default();
     let test = text(&issuer, "/spec/acme/server").contains("staging");
     let names = certificate
         .pointer("/spec/dnsNames")
@@ -223,7 +226,7 @@ pub(super) fn put_secret(draft: &mut Draft<'_>, certificate: &Value, at_ms: u64)
             "annotations": {
                 "cert-manager.io/alt-names": shown.join(","),
                 "cert-manager.io/certificate-name": text(certificate, "/metadata/name"),
-                "cert-manager.io/issuer-kind": "ClusterIssuer", "cert-manager.io/issuer-name": ISSUER,
+                "cert-manager.io/issuer-kind": "ClusterIssuer", "cert-manager.io/issuer-name": issued_by,
             },
         },
         "data": {"tls.crt": STANDARD.encode(paper.pem()), "tls.key": STANDARD.encode(key)},
@@ -303,6 +306,11 @@ pub(super) fn put_chain(
     };
     kube::set(&mut order, &["status"], status);
     kube::put(draft, order);
+    if end.is_some() {
+        solver::drop_all(draft, name);
+    } else {
+        solver::put(draft, &order_name, checks);
+    }
     for check in checks {
         let challenge_name = format!("{order_name}-{}", spread(&check.name, 4_000_000_000));
         let mut challenge = owned("Challenge", &challenge_name, ("Order", &order_name), &made);
@@ -319,6 +327,7 @@ pub(super) fn put_chain(
 
 /// Removes request, order and challenges of a certificate.
 pub(super) fn drop_chain(draft: &mut Draft<'_>, name: &str) {
+    solver::drop_all(draft, name);
     for kind in ["CertificateRequest", "Order", "Challenge"] {
         for key in draft.names::<KubeObject>(&format!("{kind}/default/{name}-1")) {
             draft.del::<KubeObject>(&key);
@@ -328,6 +337,7 @@ pub(super) fn drop_chain(draft: &mut Draft<'_>, name: &str) {
 
 /// The request is granted, the order valid, the challenges are gone.
 pub(super) fn finish_chain(draft: &mut Draft<'_>, name: &str) {
+    solver::drop_all(draft, name);
     for key in draft.names::<KubeObject>(&format!("Challenge/default/{name}-1")) {
         draft.del::<KubeObject>(&key);
     }
@@ -416,6 +426,7 @@ pub(crate) fn canonical(machine: &Machine, json: &Value) -> Option<Value> {
     );
     match kind.as_str() {
         "CertificateRequest" | "Order" | "Challenge" => return None,
+        "Pod" | "Service" | "Ingress" if solver::is_one(&json) => return None,
         "Certificate" | "ClusterIssuer" => {
             json.as_object_mut()?.remove("status");
             kube::set(&mut json, &["metadata", "uid"], Value::Null);

@@ -51,6 +51,36 @@ impl Machine {
         self.beyond(|beyond| beyond.elsewhere.push(address.to_owned()))
     }
 
+    /// The same where self-checks of a name end with an error of Go's library: `EOF`; or with an answer that was not
+    /// expected: `wrong status code '502', expected '200'`.
+    #[must_use]
+    pub fn with_check_error(self, name: &str, error: &str) -> Self {
+        self.beyond(|beyond| {
+            beyond.checks.insert(name.to_owned(), error.to_owned());
+        })
+    }
+
+    /// The same without such errors.
+    #[must_use]
+    pub fn without_check_errors(self) -> Self {
+        self.beyond(|beyond| beyond.checks.clear())
+    }
+
+    /// The same where the authority refuses the challenge of a name: `400 urn:ietf:params:acme:error:dns`, and why.
+    #[must_use]
+    pub fn with_refusal(self, name: &str, kind: &str, detail: &str) -> Self {
+        self.beyond(|beyond| {
+            let refusal = (kind.to_owned(), detail.to_owned());
+            beyond.refusals.insert(name.to_owned(), refusal);
+        })
+    }
+
+    /// The same where the authority registers no account, and why.
+    #[must_use]
+    pub fn with_account_error(self, error: &str) -> Self {
+        self.beyond(|beyond| beyond.account = Some(error.to_owned()))
+    }
+
     /// The same with that many certificates that the authority has issued for these names a moment ago.
     #[must_use]
     pub fn with_issued(mut self, names: &[&str], count: usize) -> Self {

@@ -15,7 +15,7 @@ const DEAF_MS: u64 = 3_000;
 
 pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
     match call.program {
-        "dig" => dig(draft, call),
+        "dig" => dig(draft, &call.args),
         "host" => host(draft, call),
         "df" => df(draft, call).took(QUICK_MS),
         "sudo" => sudo(draft, call).took(QUICK_MS),
@@ -58,10 +58,9 @@ fn records<'a>(known: &'a Name, kind: &str) -> &'a [String] {
 }
 
 /// `dig @SERVER +noall +answer NAME TYPE NAME TYPE …`
-fn dig(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
-    let server = call.args.iter().find_map(|word| word.strip_prefix('@'));
-    let words: Vec<&str> = call
-        .args
+pub(super) fn dig(draft: &Draft<'_>, args: &[&str]) -> Reply {
+    let server = args.iter().find_map(|word| word.strip_prefix('@'));
+    let words: Vec<&str> = args
         .iter()
         .copied()
         .filter(|word| !word.starts_with(['@', '+', '-']))
@@ -78,7 +77,7 @@ fn dig(draft: &Draft<'_>, call: &Call<'_>) -> Reply {
     let mut text = String::new();
     for pair in words.chunks(2) {
         let [name, kind] = pair else {
-            return call.complain(1, "couldn't get address: a name without a type");
+            return Reply::fail(1, "dig: couldn't get address: a name without a type\n");
         };
         for data in records(&lookup(draft, name), kind) {
             let data = if *kind == "TXT" {

@@ -1,6 +1,7 @@
 //! Connections that try whether something answers: `curl` to nodes and to the public address, `openssl s_client`.
 
 use super::super::acme;
+use super::super::entity::Facts;
 use super::super::state::Draft;
 use super::super::surroundings::Surroundings;
 use super::super::way::{self, HTTPS_NODE_PORT, Way};
@@ -100,6 +101,10 @@ impl Transfers {
             let line = self
                 .format
                 .replace("%{http_code}", status)
+                .replace(
+                    "%{time_total}",
+                    &format!("{}.{:03}", took_ms / 1_000, took_ms % 1_000),
+                )
                 .replace("%{exitcode}", &code.to_string());
             all.stdout.extend_from_slice(line.as_bytes());
             all.code = code;
@@ -128,10 +133,24 @@ pub(super) fn from_vm(draft: &Draft<'_>, vm: &str, args: &[&str]) -> Option<Repl
     })
 }
 
-/// `curl` on the host to a node.
+/// `curl` on the host to a node, or to port 80 of an address that a router in front of it has.
 pub(super) fn to_node(draft: &Draft<'_>, args: &[&str]) -> Option<Reply> {
     let transfers = transfers(draft, args)?;
     let vms = way::addresses(draft);
+    let own = draft.get::<Facts>("").map(|facts| facts.address);
+    if transfers.port == 80
+        && own.is_some_and(|own| own != transfers.host)
+        && !vms.contains(&transfers.host)
+    {
+        let back = acme::Outside::of(draft).loopback;
+        return Some(transfers.run(|nth| {
+            if back {
+                way::from_outside(draft, 80, nth)
+            } else {
+                Way::Lost
+            }
+        }));
+    }
     vms.contains(&transfers.host)
         .then(|| transfers.run(|_| way::to_vm(draft, &transfers.host, transfers.port)))
 }

@@ -127,6 +127,7 @@ fn tool(draft: &mut Draft<'_>, inner: &Inner<'_>) -> Option<Reply> {
         }
         "systemctl" | "apt-get" | "apt-mark" | "dpkg-query" => guest_units::run(draft, inner),
         "ctr" | "containerd" | "etcdctl" | "kubeadm" => return guest_kube::run(draft, inner),
+        "dig" => super::ask::dig(draft, inner.args),
         "ss" => super::connect::sockets(draft, inner.vm()),
         "nodetool" | "curl" | "rabbitmqctl" | "psql" | "ntpq" | "mc" => {
             return guest_data::run(draft, inner);

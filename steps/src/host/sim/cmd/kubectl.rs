@@ -97,6 +97,9 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         }
         ["patch", kind, name] => kubectl_apply::patch(draft, &args, kind, name),
         ["logs", name, ..] => logs(draft, &args, name),
+        ["logs"] if args.get(&["-l", "--selector"]) == Some("app=cert-manager") => {
+            controller_log(draft)
+        }
         ["rollout", "status", name] => rollout(draft, &args, name),
         ["wait", name] => wait(draft, &args, name),
         [verb, ..] => Reply::fail(
@@ -385,6 +388,21 @@ fn logs(draft: &Draft<'_>, args: &Args<'_>, name: &str) -> Reply {
         Some(Err(why)) => Reply::fail(1, format!("Error from server (BadRequest): {why}\n")),
         None => Reply::ok(""),
     }
+}
+
+/// The log of cert-manager's controller, if its pod runs.
+fn controller_log(draft: &mut Draft<'_>) -> Reply {
+    let pods = kube::list(draft, "Pod", None);
+    let runs = pods.iter().any(|pod| {
+        text(pod, "/metadata/labels/app") == "cert-manager"
+            && text(pod, "/status/phase") == "Running"
+    });
+    if !runs {
+        let mut reply = Reply::ok("");
+        reply.stderr = b"No resources found in cert-manager-ns namespace.\n".to_vec();
+        return reply;
+    }
+    Reply::ok(acme::log(draft))
 }
 
 /// A duration such as `90s`, `5m`, `15m0s`, in milliseconds.
