@@ -8,6 +8,7 @@ use crate::bench::{Bench, DIR, HOST, WIAB};
 use crate::cache::Cache;
 use crate::error::{Result, ensure};
 use crate::inside::Bind;
+use crate::kube::Control;
 use crate::machine::Machine;
 use crate::outer::Outer;
 use crate::say::{say, took};
@@ -19,6 +20,8 @@ const CONFIG: &str = include_str!("../machine/whole.toml");
 const ARTIFACT: &str = "/lab/wire-server-deploy-static-lab.tgz";
 /// Longest time that one wiab command may take, in seconds.
 const LIMIT_S: u64 = 3 * 3600;
+/// Pause after a failed issuance of a certificate, in seconds.
+const BACKOFF_S: u64 = 20;
 /// The VMs, in the order of their names.
 const MACHINES: &str = "assethost datanode1 datanode2 datanode3 kubenode1 kubenode2 kubenode3";
 /// Steps in whose middle wiab is killed, at least one in every area that does something.
@@ -52,7 +55,9 @@ pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -
     let before = Outer::look()?;
     let machine = boot(cache, wiab, keep)?;
     let until = until.map_or_else(String::new, |step| format!(" --until {step}"));
+    let mut cluster = Control::start(&machine, cache)?;
     let result = furnish(&machine)
+        .and_then(|()| cluster.start_hub(BACKOFF_S))
         .and_then(|()| Bench::new(&machine, wiab, CONFIG, LIMIT_S))
         .and_then(|bench| Whole { bench, until }.run());
     if keep && result.is_err() {
@@ -61,6 +66,7 @@ pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -
         say("remove it: wiab-lab clean");
         return result;
     }
+    cluster.stop()?;
     machine.down()?;
     result?;
     Outer::look()?.same_as(&before)?;

@@ -14,6 +14,7 @@ use wiab_steps::host::sim::StandIn;
 use crate::cache::{Cache, Scratch};
 use crate::cmd::Cmd;
 use crate::error::{LabError, Result};
+use crate::kube::pki;
 use crate::sys;
 use crate::tools;
 
@@ -23,6 +24,8 @@ const HASH: &str = "5b01f250e128db689715558bad6b5e532cf4a7a0";
 const FILE: &str = "wire-server-deploy-static-lab.tgz";
 /// Where the release has the program of its machines.
 const GUEST: &str = "ansible/files/wiab-guest";
+/// What its playbook leaves for kubectl: the lab's cluster is not made by it, but waits outside.
+const CONFIG: &str = "ansible/files/admin.conf";
 const TOOL_ARCHIVE: &str = "containers-adminhost/container-wire-server-deploy.tgz";
 /// Raised when the steps below change.
 const VERSION: u32 = 1;
@@ -35,7 +38,9 @@ pub(crate) fn ensure(cache: &Cache) -> Result<PathBuf> {
     let release = StandIn::of(HASH);
     let tools = tools::ensure(cache, &release)?;
     let guest = sys::beside("wiab-guest")?;
-    let texts = texts(&release);
+    let mut texts = texts(&release);
+    let config = pki::ensure(cache)?.join("admin.conf");
+    texts.push((CONFIG.to_owned(), fs_err::read_to_string(config)?));
     let recipe = format!(
         "{VERSION}\n{}\n{}\n{}\n{texts:?}",
         tools.display(),
