@@ -104,6 +104,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Decide about a step of a run that rests
     Decide(DecideArgs),
+    /// Show the certificates, when they are renewed, and whether that would work; changes nothing
+    Certs(CertsArgs),
     /// Read, check and move the journal
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -246,6 +248,14 @@ pub(crate) struct StatusArgs {
     /// Follow a running one to its end
     #[arg(long, short)]
     pub(crate) follow: bool,
+}
+
+/// `wiab certs`.
+#[derive(Debug, Args)]
+pub(crate) struct CertsArgs {
+    /// End with 1 unless every certificate is valid and its renewal would work
+    #[arg(long)]
+    pub(crate) exit_code: bool,
 }
 
 /// `wiab decide`.

@@ -8,7 +8,7 @@ use wiab_engine::survey::{Survey, Surveyor};
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
 use wiab_steps::host::local::{LocalHost, SystemClock};
-use wiab_steps::host::sim::{SimError, SimHost, SimOptions};
+use wiab_steps::host::sim::{SimError, SimHost, SimOptions, Trouble};
 use wiab_steps::host::ssh::SshHost;
 use wiab_steps::secrets::{LearningHost, Scrubber};
 
@@ -46,6 +46,7 @@ impl Machine {
             dirs.prepare()?;
             let options = SimOptions {
                 speed: config.number("sim.speed"),
+                troubles: Some((troubles(config)?, config.text("domain").to_owned())),
                 ..SimOptions::default()
             };
             let sim = SimHost::open(&dirs.sim(), options)
@@ -125,6 +126,21 @@ impl Machine {
             },
         }
     }
+}
+
+/// What the configuration wants to be wrong around the simulated machine.
+fn troubles(config: &Config) -> Result<Vec<Trouble>, Problem> {
+    let parse = |name: &String| {
+        Trouble::parse(name).ok_or_else(|| {
+            let known = Trouble::ALL.map(|(name, _)| name).join(", ");
+            Problem::new(
+                Code::BadConfig,
+                format!("`sim.trouble`: there is no trouble `{name}`"),
+            )
+            .hint(format!("there are {known}"))
+        })
+    };
+    config.list("sim.trouble").iter().map(parse).collect()
 }
 
 fn sim_problem(app: &App, dirs: &Dirs, error: &SimError) -> Problem {

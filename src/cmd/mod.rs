@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod apply;
+pub(crate) mod certs;
 pub(crate) mod config;
 pub(crate) mod decide;
 pub(crate) mod doctor;
@@ -46,6 +47,7 @@ pub(crate) fn run(app: &App, command: &Command) -> Result<Code, Problem> {
         Command::Plan(args) => plan::run(app, args),
         Command::Apply(args) => apply::run(app, args),
         Command::Rollback(args) => rollback::run(app, args),
+        Command::Certs(args) => certs::run(app, args),
         Command::Doctor => doctor::run(app),
         Command::Graph(args) => graph::run(app, args),
         Command::Secrets(command) => secrets::run(app, command),

@@ -227,6 +227,11 @@ pub(crate) const KEYS: &[Key] = &[
         setting: "",
     },
     Key {
+        path: "sim.trouble", kind: Kind::List, default: Some(""), sample: "dns",
+        about: "what is wrong around the simulated machine while this is set, to try what wiab says about it: dns (webapp has no record), ipv6, caa, port80",
+        setting: "",
+    },
+    Key {
         path: "packages.install", kind: Kind::Bool, default: Some("true"), sample: "true",
         about: "whether missing host packages are installed",
         setting: "host.install_packages",

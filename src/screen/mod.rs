@@ -1,5 +1,6 @@
 //! Screens: pure functions from data to text and JSON.
 
+pub(crate) mod certs;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod event;
@@ -13,6 +14,8 @@ pub(crate) mod status;
 pub(crate) mod triage;
 pub(crate) mod why;
 mod why_lines;
+#[cfg(test)]
+mod why_tests;
 
 use wiab_engine::outcome::{How, Outcome};
 use wiab_engine::state::StepState;

@@ -14,6 +14,12 @@ pub(crate) const LINES_MAX: usize = 24;
 const STEP_LINES_MIN: usize = 4;
 /// Most of the last lines of the failed commands in the short form.
 const SAID_MAX: usize = 4;
+/// From so many lines on, a step may tell long sentences in several.
+const ROOMY: usize = 12;
+/// Most pieces of evidence in a row that are told one by one in the short form.
+const SEEN_MAX: usize = 4;
+/// Where the text of a line begins, after time and label.
+const TEXT_AT: usize = 20;
 /// Most parts that a long sentence takes in the short form.
 const PARTS_MAX: usize = 3;
 
@@ -41,7 +47,8 @@ pub(super) fn brief(
     let mut left = room;
     for (at, tale) in story.tales.iter().take(shown).enumerate() {
         let share = left / (shown - at).max(1);
-        let told = fitted(style, told(style, tale, texts, view), share);
+        let most = if share < ROOMY { 1 } else { PARTS_MAX };
+        let told = fitted(style, told(style, tale, texts, view, most), share);
         left = left.saturating_sub(told.len());
         lines.extend(told);
     }
@@ -99,17 +106,25 @@ fn head(style: Style, story: &Story<'_>, view: &View<'_>) -> Vec<String> {
 }
 
 /// A step's part, each line with its rank.
-fn told(style: Style, tale: &Tale<'_>, texts: &Texts, view: &View<'_>) -> Vec<Ranked> {
-    let mut lines: Vec<Ranked> = title(style, tale, view)
+fn told(style: Style, tale: &Tale<'_>, texts: &Texts, view: &View<'_>, most: usize) -> Vec<Ranked> {
+    let mut lines: Vec<Ranked> = title(style, tale, view, most)
         .into_iter()
         .map(|line| Ranked(0, line))
         .collect();
     let final_failure = tale.failure().and(tale.last_failure()).map(|last| last.seq);
-    for (at, recorded) in tale.events.iter().enumerate() {
-        if Some(recorded.seq) != final_failure {
-            let told = beat(tale, at, recorded).into_iter();
-            lines.extend(told.map(|Ranked(rank, line)| Ranked(rank, cut(&line, view.width))));
-        }
+    let mut at = 0;
+    while let Some(recorded) = tale.events.get(at) {
+        let seen = in_a_row(tale, at);
+        let beats = if seen > SEEN_MAX {
+            vec![Ranked(6, seen_at_once(tale, at, seen))]
+        } else if Some(recorded.seq) == final_failure {
+            Vec::new()
+        } else {
+            beat(tale, at, recorded)
+        };
+        at += if seen > SEEN_MAX { seen } else { 1 };
+        let beats = beats.iter();
+        lines.extend(beats.flat_map(|Ranked(rank, line)| parts(line, *rank, view.width, most)));
     }
     // With a diagnosis the commands' own words are evidence; without one they are all there is.
     if tale.diagnosis().is_none()
@@ -135,20 +150,21 @@ fn told(style: Style, tale: &Tale<'_>, texts: &Texts, view: &View<'_>) -> Vec<Ra
         let parts = cure
             .lines()
             .flat_map(|line| wrap(&harmless(line), view.width - 14));
-        for (at, part) in parts.take(PARTS_MAX).enumerate() {
+        for (at, part) in parts.take(most).enumerate() {
             let lead = if at == 0 {
                 style.bold("cure")
             } else {
                 "    ".to_owned()
             };
-            lines.push(Ranked(0, format!("  {lead}      {}", part.trim_start())));
+            let part = cut(part.trim_start(), view.width - 12);
+            lines.push(Ranked(0, format!("  {lead}      {part}")));
         }
     }
     lines
 }
 
 /// How the step stands, and why.
-fn title(style: Style, tale: &Tale<'_>, view: &View<'_>) -> Vec<String> {
+fn title(style: Style, tale: &Tale<'_>, view: &View<'_>, most: usize) -> Vec<String> {
     let id = tale.spec.id.as_str();
     let failures = tale.failures();
     let words = match (&tale.record.state, tale.failure()) {
@@ -176,7 +192,8 @@ fn title(style: Style, tale: &Tale<'_>, view: &View<'_>) -> Vec<String> {
     };
     let mark = style.glyph(mark_of(&tale.record.state));
     let parts = wrap(&format!("{id} {words}"), view.width - 2);
-    let mut lines: Vec<String> = parts.into_iter().take(PARTS_MAX).collect();
+    let parts = parts.into_iter().take(most);
+    let mut lines: Vec<String> = parts.map(|part| cut(&part, view.width - 2)).collect();
     for (at, line) in lines.iter_mut().enumerate() {
         let lead = if at == 0 { mark.as_str() } else { " " };
         *line = format!("{lead} {line}");
@@ -199,6 +216,55 @@ fn below(label: &str, text: &str) -> String {
     format!("            {label:<8}{}", harmless(text))
 }
 
+/// A line in as many parts as matter, the later ones below its text.
+fn parts(line: &str, rank: u8, width: usize, most: usize) -> Vec<Ranked> {
+    // What was merely seen is told in one line each.
+    let most = if rank < 3 { most } else { 1 };
+    if most == 1 || line.chars().count() <= width {
+        return vec![Ranked(rank, cut(line, width))];
+    }
+    let lead: String = line.chars().take(TEXT_AT).collect();
+    let text: String = line.chars().skip(TEXT_AT).collect();
+    let mut parts = wrap(&text, width.saturating_sub(TEXT_AT + 2));
+    let more = parts.len() > most;
+    parts.truncate(most);
+    if let Some(last) = parts.last_mut().filter(|_| more) {
+        last.push('…');
+    }
+    let indent = " ".repeat(TEXT_AT);
+    parts
+        .iter()
+        .enumerate()
+        .map(|(at, part)| {
+            let lead = if at == 0 { &lead } else { &indent };
+            Ranked(rank, cut(&format!("{lead}{}", part.trim_start()), width))
+        })
+        .collect()
+}
+
+/// How many pieces of evidence follow each other from there on.
+fn in_a_row(tale: &Tale<'_>, at: usize) -> usize {
+    let events = tale.events.iter().skip(at);
+    events
+        .take_while(|recorded| matches!(recorded.event, Event::EvidenceTaken(_)))
+        .count()
+}
+
+/// Many pieces of evidence in one line: their topics.
+fn seen_at_once(tale: &Tale<'_>, at: usize, count: usize) -> String {
+    let seen = tale.events.iter().skip(at).take(count);
+    let topics: Vec<&str> = seen
+        .filter_map(|recorded| match &recorded.event {
+            Event::EvidenceTaken(e) => Some(e.topic.as_str()),
+            _ => None,
+        })
+        .collect();
+    let text = format!("{count} things: {}", topics.join(", "));
+    tale.events
+        .get(at)
+        .map_or_else(String::new, |recorded| row(recorded, "saw", &text))
+}
+
 /// One event in the short form.
 fn beat(tale: &Tale<'_>, at: usize, recorded: &Recorded) -> Vec<Ranked> {
     let one = |rank, label: &str, text: &str| vec![Ranked(rank, row(recorded, label, text))];
@@ -207,7 +273,11 @@ fn beat(tale: &Tale<'_>, at: usize, recorded: &Recorded) -> Vec<Ranked> {
             one(5, "again", &format!("attempt {}", e.attempt))
         }
         Event::EvidenceTaken(e) => one(6, "saw", &format!("{}: {}", e.topic, e.summary)),
-        Event::Diagnosed(e) => diagnosed(recorded, e),
+        Event::Diagnosed(e) => {
+            // What was concluded last is what counts.
+            let last = tale.diagnosis().is_some_and(|last| last == e);
+            diagnosed(recorded, e, if last { 0 } else { 2 })
+        }
         Event::CureTried(e) => cure(tale, at, recorded, e),
         Event::ObligationOpened(e) => one(4, "owes", &e.what),
         Event::ObligationSettled(e) => one(4, "settled", &e.how),
@@ -225,21 +295,21 @@ fn beat(tale: &Tale<'_>, at: usize, recorded: &Recorded) -> Vec<Ranked> {
     }
 }
 
-fn diagnosed(recorded: &Recorded, told: &Diagnosed) -> Vec<Ranked> {
+fn diagnosed(recorded: &Recorded, told: &Diagnosed, rank: u8) -> Vec<Ranked> {
     let mut lines = Vec::new();
     if let Some(suspect) = chosen(told) {
         let text = format!("{} ({})", suspect.meaning, suspect.cause);
-        lines.push(Ranked(0, row(recorded, "cause", &text)));
+        lines.push(Ranked(rank, row(recorded, "cause", &text)));
         let facts = suspect.facts_for.iter().map(|fact| ("for", fact));
         let against = suspect.facts_against.iter().map(|fact| ("against", fact));
         for (at, (label, fact)) in facts.chain(against).enumerate() {
-            let rank = if at == 0 { 1 } else { 2 };
+            let rank = rank + if at == 0 { 1 } else { 2 };
             lines.push(Ranked(rank, below(label, fact)));
         }
     } else {
         let text = event::line(&recorded.event).text;
         let text = text.strip_prefix("cause: ").unwrap_or(&text);
-        lines.push(Ranked(0, row(recorded, "cause", text)));
+        lines.push(Ranked(rank, row(recorded, "cause", text)));
     }
     let chosen = told.chosen.as_deref();
     let others = told
@@ -331,7 +401,7 @@ pub(super) fn full(style: Style, story: &Story<'_>, texts: &Texts, view: &View<'
     }
     for tale in &story.tales {
         lines.push(String::new());
-        lines.extend(title(style, tale, view));
+        lines.extend(title(style, tale, view, PARTS_MAX));
         lines.push(style.faint(&format!("  {}", harmless(&tale.spec.summary))));
         for recorded in &tale.events {
             let told = event::line(&recorded.event);

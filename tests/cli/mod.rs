@@ -10,5 +10,6 @@ mod parts;
 mod remote;
 mod runs;
 mod screens;
+mod stories;
 mod two_processes;
 mod why;

@@ -16,6 +16,7 @@ mod jobs;
 mod kube;
 mod marks;
 mod perform;
+mod played;
 mod preset;
 mod restart;
 mod sha256;
@@ -40,6 +41,7 @@ pub use self::cmd::fetch::sha256_of_url;
 pub use self::fault::{Action, Fault, Faults};
 pub use self::hooks::{Fate, Phase, Point, Points, Tap};
 pub use self::kube::preset::ClusterPreset;
+pub use self::played::Trouble;
 pub use self::state::Machine;
 pub use self::store::SimError;
 
@@ -59,6 +61,9 @@ pub struct SimOptions {
     pub epoch_ms: u64,
     /// The machine to begin with when the directory is empty.
     pub fresh: Machine,
+    /// What is not as it should be around the machine while it is open, and the domain that this is about; `None` leaves
+    /// everything as it was stored.
+    pub troubles: Option<(Vec<Trouble>, String)>,
     /// Faults, beside those of `faults.json` in the directory.
     pub faults: Faults,
     /// Sees every operation and may end wiab's life at any of them.
@@ -72,6 +77,7 @@ impl Default for SimOptions {
             speed: None,
             epoch_ms: 1_767_225_600_000,
             fresh: Machine::fresh(),
+            troubles: None,
             faults: Faults::default(),
             tap: None,
         }
@@ -132,6 +138,10 @@ impl SimHost {
         let (machine, store, copy) = match opened {
             Opened::Owner(machine, store) => (machine, Some(store), false),
             Opened::Copy(machine) => (machine, None, true),
+        };
+        let machine = match &options.troubles {
+            Some((troubles, domain)) => machine.troubled(troubles, domain),
+            None => machine,
         };
         Ok(Self::build(machine, store, copy, options))
     }

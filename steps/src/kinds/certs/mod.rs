@@ -13,6 +13,7 @@ pub(crate) mod hairpin_way;
 pub mod https_answers;
 mod kept;
 pub mod looks;
+pub mod renewal;
 pub mod turn_listens;
 mod verdict;
 mod watch;
