@@ -120,7 +120,9 @@ fn waiting(pod: &Value, ip: &str, image: &str, now: &str) -> Option<Value> {
 
 /// The last status of a pod that does its work and ends; `None` for one that goes on.
 pub(super) fn ended(pod: &Value) -> Option<Value> {
-    if matches!(text(pod, "/spec/restartPolicy"), "Always" | "") {
+    let job = |owner: &Value| text(owner, "/kind") == "Job";
+    let of_job = items(pod, "/metadata/ownerReferences").iter().any(job);
+    if !of_job && text(pod, "/spec/restartPolicy") != "Never" {
         return None;
     }
     let now = now_utc();
@@ -176,7 +178,9 @@ mod tests {
         assert_eq!(text(&state, "/phase"), "Running");
         assert_eq!(text(&state, "/podIP"), "10.233.65.2");
         assert!(started(&waits, "192.0.2.1", 0, None).is_some());
-        assert_eq!(ended(&json!({"spec": {"restartPolicy": "Always"}})), None);
+        for policy in ["Always", "OnFailure"] {
+            assert_eq!(ended(&json!({"spec": {"restartPolicy": policy}})), None);
+        }
         let job = json!({"spec": {"restartPolicy": "Never"}, "status": state});
         assert_eq!(text(&ended(&job).unwrap(), "/phase"), "Succeeded");
     }
