@@ -264,6 +264,7 @@ fn all_settings() -> [Settings; 3] {
     let mut most = Settings::rehearsal();
     most.host.dist_upgrade = true;
     most.traffic.private_deployment = true;
+    most.certs.rehearse = true;
     most.vms.pool = format!("{PLAIN}/pool");
     most.rotation = Some(Rotation {
         label: "x".to_owned(),

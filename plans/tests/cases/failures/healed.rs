@@ -24,8 +24,12 @@ fn watched(points: &Points) -> Trouble {
 /// Cured, paid, and gone.
 fn healed(site: &Site) {
     let events = site.log.events();
-    let worked = |event: &Event| matches!(event, Event::CureEnded(ended) if ended.cause == "hairpin" && ended.outcome == CureOutcome::Worked);
-    assert!(events.iter().any(worked), "not cured");
+    let tried =
+        |event: &Event| matches!(event, Event::CureTried(tried) if tried.cause == "hairpin");
+    assert!(events.iter().any(tried), "not cured");
+    // Who dies beside the rule does not see that it works; the certificate is there all the same.
+    let failed = |event: &Event| matches!(event, Event::CureEnded(ended) if ended.outcome != CureOutcome::Worked);
+    assert!(!events.iter().any(failed), "the cure did not work");
     let (mut opened, mut settled) = (Vec::new(), Vec::new());
     for event in events {
         match event {
