@@ -65,7 +65,11 @@ fn certificates_explain_themselves_heal_and_tell_when_they_would_not_be_renewed(
     );
     assert!(site.status().get("owed").is_none());
 
-    // Without the rule renewal would fail; the policy that keeps it mends that.
+    renewal_follows_the_rule(&site);
+}
+
+/// Without the rule renewal would fail; the policy that keeps it mends that.
+fn renewal_follows_the_rule(site: &Site) {
     let without = site.ok(&["certs"]).stdout;
     has(
         &without,

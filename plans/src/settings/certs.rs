@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 /// `[certs]`: the certificates.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the configuration of its own"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CertSettings {

@@ -261,7 +261,8 @@ impl Act for AnsiblePlaybook {
             }
             return Err(failure);
         }
-        self.play.undo(sh, &self.site, image).await
+        self.play.undo(sh, &self.site, image).await?;
+        sh.job_forget(RESET).await
     }
 }
 

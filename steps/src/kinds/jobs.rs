@@ -60,9 +60,15 @@ pub(super) async fn settle_earlier(sh: Shell<'_>, label: &str, how: Settle) -> R
     settle(sh, sh.cx.attempt.saturating_sub(1), label, how).await
 }
 
-/// Before undo touches anything: the jobs of all forward attempts have ended.
+/// Before undo touches anything: the jobs of all forward attempts have ended. What they left is nothing to go by any more,
+/// and is forgotten.
 pub(super) async fn settle_forward(sh: Shell<'_>, label: &str, how: Settle) -> Result<(), Failure> {
-    settle(sh, sh.cx.forward_attempt, label, how).await
+    settle(sh, sh.cx.forward_attempt, label, how).await?;
+    for attempt in 1..=sh.cx.forward_attempt {
+        let forgotten = sh.host.job_forget(&job_of(sh, attempt, label)).await;
+        forgotten.map_err(|error| Failure::dirty(error.to_string()).retry())?;
+    }
+    Ok(())
 }
 
 /// The last line that a job said; its log holds both streams.

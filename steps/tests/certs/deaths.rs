@@ -24,7 +24,7 @@ async fn what_is_temporary_goes_wherever_wiab_dies() {
     world.bind(&kind).apply(1, false, &before).await.unwrap();
     // Everything that changes the host, and some of the rest.
     let seen = record.seen();
-    let changes = |point: &&Point| point.what.contains("nft -f") || point.index % 41 == 0;
+    let changes = |point: &&Point| point.what.contains("nft -f") || point.index.is_multiple_of(41);
     let points: Vec<&Point> = seen.iter().filter(changes).collect();
     assert!(points.len() >= 6, "{}", points.len());
     for point in points {

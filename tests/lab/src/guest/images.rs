@@ -56,10 +56,10 @@ fn held() -> String {
 }
 
 /// The images of this machine, as the cluster is told; none while the container engine does not run.
-pub(crate) fn listed() -> Option<Vec<String>> {
+pub(crate) fn listed() -> Vec<String> {
     let runs = UnixStream::connect(SOCKET).is_ok();
     let names = if runs { held() } else { String::new() };
-    Some(names.lines().map(str::to_owned).collect())
+    names.lines().map(str::to_owned).collect()
 }
 
 pub(crate) fn ctr(args: &[&str]) -> Answer {

@@ -83,7 +83,7 @@ pub(crate) fn forever(service: &str) -> Answer {
     }
     if service == "kubelet" {
         // The cluster's own machine outside; it answers when it is there.
-        std::thread::spawn(|| agent::run(&crate::host(), HUB.into(), images::listed));
+        std::thread::spawn(|| agent::run(&crate::host(), HUB.into(), || Some(images::listed())));
     }
     if let Err(error) = systemctl::ready() {
         return Answer::fail(1, format!("{service}: {error}\n"));

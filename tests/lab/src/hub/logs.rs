@@ -65,5 +65,6 @@ fn log_of(hub: &Hub, target: &str) -> Option<String> {
     let shown = lines
         .get(lines.len().saturating_sub(tail)..)
         .unwrap_or_default();
-    Some(shown.iter().map(|line| format!("{line}\n")).collect())
+    let lines = shown.iter().flat_map(|line| [line.as_str(), "\n"]);
+    Some(lines.collect())
 }

@@ -7,15 +7,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::super::Hub;
 use super::super::api::{
     self, CERTIFICATE, CHALLENGE, INGRESS, Kind, ORDER, POD, REQUEST, SECRET, SERVICE, STATUS,
     items, name, namespace, text,
 };
-use super::super::{Hub, names};
 use super::Place;
 use super::lego::{self, Papers, Refused};
-use super::objects::{condition, digest, event, klog, new_condition, owned, present, with};
-use crate::agent::{Answer, Ask};
+use super::objects::{
+    condition, digest, event, klog, made, missing, new_condition, owned, present, with,
+};
+use super::self_check::self_check;
 use crate::cmd::Cmd;
 use crate::error::Result;
 use crate::sys::{Watch, now_utc};
@@ -24,8 +26,6 @@ use crate::sys::{Watch, now_utc};
 const PASSES: u32 = 5;
 const PASS_S: u64 = 2;
 const RETRY_S: u64 = 10;
-/// How long a self-check may take, in milliseconds.
-const CHECK_MS: u64 = 10_000;
 /// How often the secret of an issued certificate is looked at, in seconds.
 const SECRET_S: u64 = 5;
 /// Doublings of the pause after a failure.
@@ -94,7 +94,7 @@ impl Issuance {
         let triggered = condition(certificate, "Issuing") == Some(("True", "ManuallyTriggered"));
         self.stage = match std::mem::take(&mut self.stage) {
             Stage::New => self.begin(&work, issuer)?,
-            Stage::Checks(checks) => self.checks(&work, checks, issuer)?,
+            Stage::Checks(checks) => Self::checks(&work, checks, issuer)?,
             Stage::Asked(answer) => match answer.try_recv() {
                 Err(TryRecvError::Empty) => Stage::Asked(answer),
                 Ok(Ok(papers)) => self.issued(&work, &papers)?,
@@ -153,7 +153,7 @@ impl Issuance {
             &request_name,
         );
         let spec = json!({"issuerRef": work.certificate.pointer("/spec/issuerRef"), "request": ""});
-        let request = work.made(REQUEST, &with(request, "spec", spec))?;
+        let request = made(REQUEST, &with(request, "spec", spec))?;
         let order_name = self.order_name(work);
         let approved = new_condition(
             "Approved",
@@ -167,17 +167,17 @@ impl Issuance {
         work.status(
             REQUEST,
             &request_name,
-            json!({"conditions": [approved, pending]}),
+            &json!({"conditions": [approved, pending]}),
         )?;
         let order = owned(&request, "acme.cert-manager.io/v1", "Order", &order_name);
         let spec = json!({"dnsNames": work.names, "issuerRef": work.certificate.pointer("/spec/issuerRef"), "request": ""});
-        let order = work.made(ORDER, &with(order, "spec", spec))?;
+        let order = made(ORDER, &with(order, "spec", spec))?;
         let one = |host: &String| json!({"identifier": host, "initialState": "pending", "wildcard": false});
         let authorizations: Vec<Value> = work.names.iter().map(one).collect();
         work.status(
             ORDER,
             &order_name,
-            json!({"state": "pending", "authorizations": authorizations}),
+            &json!({"state": "pending", "authorizations": authorizations}),
         )?;
         event(
             work.certificate,
@@ -191,12 +191,7 @@ impl Issuance {
         Ok(Stage::Checks(checks))
     }
 
-    fn checks(
-        &mut self,
-        work: &Work<'_>,
-        mut checks: Vec<Check>,
-        issuer: Option<&Value>,
-    ) -> Result<Stage> {
+    fn checks(work: &Work<'_>, mut checks: Vec<Check>, issuer: Option<&Value>) -> Result<Stage> {
         for check in &mut checks {
             work.check(check)?;
         }
@@ -220,7 +215,7 @@ impl Issuance {
         let (space, own) = (namespace(work.certificate), name(work.certificate));
         work.put_secret(papers)?;
         work.clear()?;
-        work.status(ORDER, &self.order_name(work), json!({"state": "valid"}))?;
+        work.status(ORDER, &self.order_name(work), &json!({"state": "valid"}))?;
         let fetched = new_condition(
             "Ready",
             true,
@@ -230,7 +225,7 @@ impl Issuance {
         work.status(
             REQUEST,
             &format!("{own}-1"),
-            json!({"conditions": [fetched]}),
+            &json!({"conditions": [fetched]}),
         )?;
         self.failures = 0;
         self.revision += 1;
@@ -256,7 +251,7 @@ impl Issuance {
                         "Error accepting authorization: acme: authorization error for {host}: {said}"
                     );
                     let status = json!({"state": "invalid", "reason": reason, "processing": false, "presented": false});
-                    work.status(CHALLENGE, &challenge, status)?;
+                    work.status(CHALLENGE, &challenge, &status)?;
                     work.log('E', "sync.go:379", &format!("\"error waiting for authorization\" err=\"{reason}\" logger=\"cert-manager.controller.acceptChallenge\" resource_name=\"{challenge}\" dnsName=\"{host}\" type=\"HTTP-01\""));
                 }
                 ("invalid", String::new())
@@ -265,7 +260,7 @@ impl Issuance {
         work.status(
             ORDER,
             &order,
-            json!({"state": state, "reason": why, "failureTime": now_utc()}),
+            &json!({"state": state, "reason": why, "failureTime": now_utc()}),
         )?;
         let message = format!(
             "Failed to wait for order resource \"{order}\" to become ready: order is in \"{state}\" state: {why}"
@@ -274,16 +269,16 @@ impl Issuance {
         work.status(
             REQUEST,
             &format!("{}-1", name(work.certificate)),
-            json!({"conditions": [failed], "failureTime": now_utc()}),
+            &json!({"conditions": [failed], "failureTime": now_utc()}),
         )?;
         let message = format!(
             "The certificate request has failed to complete and will be retried: {message}"
         );
         let status = json!({
-            "conditions": [work.missing(), new_condition("Issuing", false, "Failed", &message)],
+            "conditions": [missing(), new_condition("Issuing", false, "Failed", &message)],
             "failedIssuanceAttempts": self.failures, "lastFailureTime": now_utc(),
         });
-        work.status(CERTIFICATE, name(work.certificate), status)?;
+        work.status(CERTIFICATE, name(work.certificate), &status)?;
         event(work.certificate, ("Warning", "Failed"), &message)?;
         Ok(Stage::Failed(Watch::start()))
     }
@@ -294,31 +289,15 @@ impl Work<'_> {
         self.hub.log(&self.place.pod, klog(level, place, text));
     }
 
-    fn status(&self, kind: Kind, own: &str, status: Value) -> Result<()> {
+    fn status(&self, kind: Kind, own: &str, status: &Value) -> Result<()> {
         let space = namespace(self.certificate);
         api::patch(kind, space, own, STATUS, &json!({"status": status}))
-    }
-
-    /// Makes an object, and reads it back with its uid.
-    fn made(&self, kind: Kind, object: &Value) -> Result<Value> {
-        api::create(kind, object)?;
-        let found = api::get(kind, namespace(object), name(object))?;
-        Ok(found.unwrap_or_else(|| object.clone()))
-    }
-
-    fn missing(&self) -> Value {
-        new_condition(
-            "Ready",
-            false,
-            "DoesNotExist",
-            "Issuing certificate as Secret does not exist",
-        )
     }
 
     fn issuing(&self) -> Result<()> {
         let text = "Issuing certificate as Secret does not exist";
         let conditions = [
-            self.missing(),
+            missing(),
             new_condition("Issuing", true, "DoesNotExist", text),
         ];
         event(self.certificate, ("Normal", "Issuing"), text)?;
@@ -399,7 +378,7 @@ impl Work<'_> {
             "conditions": [good], "notBefore": date("notBefore="), "notAfter": date("notAfter="),
             "renewalTime": date("notAfter="), "revision": revision, "failedIssuanceAttempts": null, "lastFailureTime": null,
         });
-        self.status(CERTIFICATE, name(self.certificate), status)
+        self.status(CERTIFICATE, name(self.certificate), &status)
     }
 
     /// Makes the challenge of a name and what answers it.
@@ -411,7 +390,7 @@ impl Work<'_> {
         let key = format!("{token}.{key}");
         let challenge = owned(order, "acme.cert-manager.io/v1", "Challenge", &own);
         let spec = json!({"dnsName": host, "type": "HTTP-01", "token": token, "key": key, "wildcard": false});
-        let challenge = self.made(CHALLENGE, &with(challenge, "spec", spec))?;
+        let challenge = made(CHALLENGE, &with(challenge, "spec", spec))?;
         event(
             &challenge,
             ("Normal", "Started"),
@@ -425,7 +404,7 @@ impl Work<'_> {
         )?;
         let status =
             json!({"state": "pending", "presented": true, "processing": true, "reason": ""});
-        self.status(CHALLENGE, &own, status)?;
+        self.status(CHALLENGE, &own, &status)?;
         Ok(Check {
             host: host.to_owned(),
             challenge: own,
@@ -453,7 +432,7 @@ impl Work<'_> {
             let (hub, node) = (self.hub.clone(), self.place.node.clone());
             let (host, token, key) = (check.host.clone(), check.token.clone(), check.key.clone());
             std::thread::spawn(move || {
-                drop(sender.send(self_check(&hub, &node, &host, &token, &key)))
+                drop(sender.send(self_check(&hub, &node, &host, &token, &key)));
             });
             check.running = Some(receiver);
         }
@@ -477,7 +456,7 @@ impl Work<'_> {
                 format!("Waiting for HTTP-01 challenge propagation: {why}")
             }
         };
-        self.status(CHALLENGE, &check.challenge, json!({"reason": reason}))
+        self.status(CHALLENGE, &check.challenge, &json!({"reason": reason}))
     }
 
     /// Removes the challenges and what answered them.
@@ -503,40 +482,4 @@ fn pem(secret: &Value) -> Vec<u8> {
     STANDARD
         .decode(text(secret, "/data/tls.crt"))
         .unwrap_or_default()
-}
-
-/// What cert-manager tries before it tells the authority: its own request, from its node, by the public name.
-fn self_check(
-    hub: &Hub,
-    node: &str,
-    host: &str,
-    token: &str,
-    key: &str,
-) -> std::result::Result<(), String> {
-    let path = format!("/.well-known/acme-challenge/{token}");
-    let failed = |why: String| {
-        let url = format!("http://{host}{path}");
-        format!("failed to perform self check GET request '{url}': Get \"{url}\": {why}")
-    };
-    let address = names::address(hub.order.dns, host).map_err(failed)?;
-    let ask = Ask::Get {
-        address,
-        port: 80,
-        host: host.to_owned(),
-        path: path.clone(),
-        timeout_ms: CHECK_MS,
-    };
-    match hub.agents.ask(node, &ask) {
-        Ok(Answer::Page(200, body)) if body.trim() == key => Ok(()),
-        Ok(Answer::Page(200, body)) => {
-            let start: String = body.chars().take(24).collect();
-            Err(format!(
-                "did not get expected response when querying endpoint, expected {key:?} but got: {start} (truncated)"
-            ))
-        }
-        Ok(Answer::Page(status, _)) => Err(format!("wrong status code '{status}', expected '200'")),
-        Ok(Answer::Failed(why)) => Err(failed(why)),
-        Ok(_) => Err(failed("EOF".to_owned())),
-        Err(error) => Err(failed(error.to_string())),
-    }
 }

@@ -4,6 +4,7 @@
 mod issuance;
 mod lego;
 mod objects;
+mod self_check;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

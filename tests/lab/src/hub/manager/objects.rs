@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::api::{self, EVENT, INGRESS, POD, SERVICE, items, name, namespace, text};
+use super::super::api::{self, EVENT, INGRESS, Kind, POD, SERVICE, items, name, namespace, text};
 use crate::error::Result;
 use crate::sys::{now_utc, wall_ms};
 
@@ -15,6 +15,23 @@ pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &
     let list = items(object, "/status/conditions");
     let one = list.iter().find(|one| text(one, "/type") == kind)?;
     Some((text(one, "/status"), text(one, "/reason")))
+}
+
+/// Makes an object, and reads it back with its uid.
+pub(super) fn made(kind: Kind, object: &Value) -> Result<Value> {
+    api::create(kind, object)?;
+    let found = api::get(kind, namespace(object), name(object))?;
+    Ok(found.unwrap_or_else(|| object.clone()))
+}
+
+/// The condition of a certificate without its secret.
+pub(super) fn missing() -> Value {
+    new_condition(
+        "Ready",
+        false,
+        "DoesNotExist",
+        "Issuing certificate as Secret does not exist",
+    )
 }
 
 /// A condition that begins now.
