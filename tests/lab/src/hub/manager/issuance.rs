@@ -304,7 +304,7 @@ impl Work<'_> {
         self.status(
             CERTIFICATE,
             name(self.certificate),
-            json!({"conditions": conditions}),
+            &json!({"conditions": conditions}),
         )
     }
 
