@@ -7,6 +7,7 @@ use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result, ensure};
 use crate::machine::Machine;
 use crate::say::{say, took};
+use crate::scenario;
 use crate::snapshot::Snapshot;
 use crate::sys::{self, Watch};
 
@@ -75,26 +76,9 @@ impl<'a> Bench<'a> {
             .limit_s(self.limit_s)
     }
 
-    /// A line of shell run by the machine's ordinary user.
-    pub(crate) fn demo(&self, line: &str) -> Cmd {
-        let user = ["HOME=/home/demo", "USER=demo", "LOGNAME=demo"];
-        self.machine
-            .cmd(["setpriv", "--reuid=demo", "--regid=demo", "--init-groups"])
-            .arg("env")
-            .args(user)
-            .args(["sh", "-c", line])
-    }
-
     /// Runs wiab to its end, shows its output, and fails unless its exit code is `wanted`.
     pub(crate) fn expect(&self, args: &str, wanted: i32) -> Result<()> {
-        say(&format!("$ wiab {args}"));
-        let watch = Watch::start();
-        let code = self.wiab(args).stream()?;
-        ensure(code == wanted, || {
-            format!("`wiab {args}` ended with {code}, not {wanted}")
-        })?;
-        took(&format!("wiab {args}"), watch);
-        Ok(())
+        scenario::expect(&self.wiab(args), args, wanted)
     }
 
     /// Runs wiab and kills it as soon as its journal says that the effect of a step has begun. Answers whether it could: a
@@ -130,14 +114,9 @@ impl<'a> Bench<'a> {
         Ok(ended.is_none())
     }
 
-    /// What a line of shell in the machine prints, without the end of the line.
-    pub(crate) fn text(&self, line: &str) -> Result<String> {
-        Ok(self.machine.sh(line).output()?.trim_end().to_owned())
-    }
-
     /// A line of shell in the machine that must print this.
     pub(crate) fn shows(&self, line: &str, wanted: &str) -> Result<()> {
-        let found = self.text(line)?;
+        let found = self.machine.text(line)?;
         ensure(found == wanted, || {
             format!("`{line}` shows {found:?}, not {wanted:?}")
         })

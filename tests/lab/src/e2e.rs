@@ -8,8 +8,8 @@ use crate::cmd::{self, Cmd};
 use crate::error::{LabError, Result, ensure};
 use crate::inside::Bind;
 use crate::machine::Machine;
-use crate::outer::Outer;
 use crate::say::{say, took};
+use crate::scenario::{self, FOREIGN, Scenario};
 use crate::snapshot::Snapshot;
 use crate::sys::{self, Watch};
 
@@ -21,59 +21,38 @@ const WIAB: &str = "/lab/wiab";
 const HAIRPIN: &str = "wire-hairpin-dnat-virbr0";
 /// Longest time that one wiab command may take, in seconds.
 const LIMIT_S: u64 = 600;
-/// Things of other people that are on the machine before wiab comes, and must be there after it has gone.
-const FOREIGN: &str = "set -e
+/// The directory of its user, and a network of other people that runs.
+const MORE: &str = "set -e
 install -d -o demo -g demo /home/demo/wiab
-printf '10.1.2.3 assethost-of-somebody else\\n' >> /etc/hosts
-nft add table inet foreign
-nft add chain inet foreign input '{ type filter hook input priority 10; }'
-nft add rule inet foreign input tcp dport 9 counter accept comment '\"somebody\"'
-printf '<network><name>foreign</name><bridge name=\"virbr7\"/><ip address=\"198.51.100.129\" netmask=\"255.255.255.128\"/></network>' \
- > /tmp/foreign.xml
-virsh -q net-define /tmp/foreign.xml
 virsh -q net-start foreign
-echo keep > /var/lib/libvirt/images/foreign.raw
 ";
 
 /// Runs it with the binary at `wiab`. With `keep`, a machine on which it failed stays.
 pub(crate) fn run(cache: &Cache, wiab: &Path, keep: bool) -> Result<()> {
-    let watch = Watch::start();
-    let from = fs_err::canonicalize(wiab)?;
-    let before = Outer::look()?;
     let binds = [Bind {
-        from,
+        from: fs_err::canonicalize(wiab)?,
         to: WIAB.into(),
         writable: false,
     }];
-    let machine = Machine::up(cache, &binds, keep)?;
-    let result = Scenario { machine: &machine }.run();
-    if keep && result.is_err() {
-        say(&format!(
-            "the machine stays; look around: {}",
-            machine.how_to_enter()
-        ));
-        say("remove it: wiab-lab clean");
-        return result;
+    Scenario {
+        name: "e2e",
+        cache,
+        binds: &binds,
+        keep,
     }
-    machine.down()?;
-    result?;
-    Outer::look()?.same_as(&before)?;
-    took(
-        "e2e: passed; nothing is left, and this machine is as it was",
-        watch,
-    );
-    Ok(())
+    .prove(|machine| Slice { machine }.run())
 }
 
-struct Scenario<'a> {
+struct Slice<'a> {
     machine: &'a Machine,
 }
 
-impl Scenario<'_> {
+impl Slice<'_> {
     fn run(&self) -> Result<()> {
         self.machine.sh(FOREIGN).run()?;
+        self.machine.sh(MORE).run()?;
         // Whoever calls sudo for the first time gets a marker file.
-        self.demo("sudo -n true").run()?;
+        self.machine.demo("sudo -n true").run()?;
         self.machine
             .sh(&format!("cat > {DIR}/wiab.toml"))
             .stdin(CONFIG)
@@ -95,39 +74,11 @@ impl Scenario<'_> {
         let line = format!(
             "cd {DIR} && exec {WIAB} {args} --host local --state-dir {DIR}/state --no-input"
         );
-        self.demo(&line).limit_s(LIMIT_S)
+        self.machine.demo(&line).limit_s(LIMIT_S)
     }
 
-    /// A line of shell run by the machine's ordinary user.
-    fn demo(&self, line: &str) -> Cmd {
-        self.machine
-            .cmd([
-                "setpriv",
-                "--reuid=demo",
-                "--regid=demo",
-                "--init-groups",
-                "env",
-            ])
-            .args([
-                "HOME=/home/demo",
-                "USER=demo",
-                "LOGNAME=demo",
-                "sh",
-                "-c",
-                line,
-            ])
-    }
-
-    /// Runs it to its end, shows its output, and fails unless its exit code is `wanted`.
     fn expect(&self, args: &str, wanted: i32) -> Result<()> {
-        say(&format!("$ wiab {args}"));
-        let watch = Watch::start();
-        let code = self.wiab(args).stream()?;
-        ensure(code == wanted, || {
-            format!("`wiab {args}` ended with {code}, not {wanted}")
-        })?;
-        took(&format!("e2e: wiab {args}"), watch);
-        Ok(())
+        scenario::expect(&self.wiab(args), args, wanted)
     }
 
     fn plan_only_reads(&self, before: &Snapshot) -> Result<()> {
@@ -168,13 +119,8 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    /// What a line of shell in the machine prints, without the end of the line.
-    fn text(&self, line: &str) -> Result<String> {
-        Ok(self.machine.sh(line).output()?.trim_end().to_owned())
-    }
-
     fn installed(&self) -> Result<()> {
-        let network = self.text("virsh net-dumpxml wirebox")?;
+        let network = self.machine.text("virsh net-dumpxml wirebox")?;
         let mut reserved = network.lines().filter(|line| line.contains("<host "));
         let line = reserved
             .find(|line| line.contains("assethost"))
@@ -184,18 +130,22 @@ impl Scenario<'_> {
                 "wirebox reserves no address for assethost:\n{network}"
             ))
         })?;
-        let state = self.text("virsh domstate assethost")?;
+        let state = self.machine.text("virsh domstate assethost")?;
         ensure(state.trim() == "running", || {
             format!("assethost is {state:?}")
         })?;
         self.one_hairpin_rule()?;
-        let key = self.text("find /home/demo -name id_ed25519 | head -n 1")?;
-        let known = self.text("find /home/demo -name known_hosts | head -n 1")?;
+        let key = self
+            .machine
+            .text("find /home/demo -name id_ed25519 | head -n 1")?;
+        let known = self
+            .machine
+            .text("find /home/demo -name known_hosts | head -n 1")?;
         let login = format!(
             "ssh -i {key} -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=yes \
              -o UserKnownHostsFile={known} demo@{ip} 'hostname; sudo -n id -u'"
         );
-        let answer = self.demo(&login).output()?;
+        let answer = self.machine.demo(&login).output()?;
         ensure(answer == "assethost\n0\n", || {
             format!("assethost answers {answer:?}")
         })?;

@@ -159,6 +159,20 @@ impl Machine {
         self.cmd(["sh", "-c", script])
     }
 
+    /// A line of shell run by the machine's ordinary user.
+    pub(crate) fn demo(&self, line: &str) -> Cmd {
+        let user = ["HOME=/home/demo", "USER=demo", "LOGNAME=demo"];
+        self.cmd(["setpriv", "--reuid=demo", "--regid=demo", "--init-groups"])
+            .arg("env")
+            .args(user)
+            .args(["sh", "-c", line])
+    }
+
+    /// What a line of shell in the machine prints, without the end of the line.
+    pub(crate) fn text(&self, line: &str) -> Result<String> {
+        Ok(self.sh(line).output()?.trim_end().to_owned())
+    }
+
     /// A command of the outer machine in the outside's network: it reaches the machine by its public address.
     pub(crate) fn outside<S: Into<String>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
         Cmd::new([

@@ -21,6 +21,7 @@ mod outer;
 mod process;
 mod rootfs;
 mod say;
+mod scenario;
 mod selftest;
 mod snapshot;
 mod sources;

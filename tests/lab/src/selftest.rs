@@ -5,8 +5,8 @@ use crate::cache::Cache;
 use crate::error::{Result, ensure};
 use crate::inside::{MACHINE_IP, OUTSIDE_IP};
 use crate::machine::{IMAGE, Machine};
-use crate::outer::Outer;
 use crate::say::{say, took};
+use crate::scenario::Scenario;
 use crate::sys::{self, Watch};
 
 const NETWORK: &str = "<network><name>lab</name><forward mode='open'/><bridge name='virbr9' delay='0'/>\
@@ -41,18 +41,13 @@ ssh_pwauth: false
 
 /// Runs it.
 pub(crate) fn run(cache: &Cache) -> Result<()> {
-    let watch = Watch::start();
-    let before = Outer::look()?;
-    let machine = Machine::up(cache, &[], false)?;
-    let result = inside(&machine);
-    machine.down()?;
-    result?;
-    Outer::look()?.same_as(&before)?;
-    took(
-        "selftest: passed; nothing is left, and this machine is as it was",
-        watch,
-    );
-    Ok(())
+    Scenario {
+        name: "selftest",
+        cache,
+        binds: &[],
+        keep: false,
+    }
+    .prove(inside)
 }
 
 fn inside(machine: &Machine) -> Result<()> {

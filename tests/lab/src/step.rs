@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::outcome::{Before, Receipt, UndoClass};
 use wiab_engine::plan::{RetryPolicy, StepSpec};
-use wiab_engine::ports::{Cancel, Progress, Step, StepCx, Steps as _, Transcript};
+use wiab_engine::ports::{Step, StepCx, Steps as _};
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::local::{LocalHost, SystemClock};
 use wiab_steps::kind::Kind;
@@ -149,19 +149,5 @@ fn spec(call: &Call) -> StepSpec {
 }
 
 fn context() -> StepCx {
-    StepCx {
-        run: RunId([1; 16]),
-        step: id(),
-        attempt: 1,
-        forward_attempt: 1,
-        resumed: false,
-        cancel: Cancel::default(),
-        progress: Progress {
-            step: id(),
-            sink: None,
-        },
-        clock: Arc::new(SystemClock::new()),
-        evidence: Transcript::default(),
-        book: wiab_engine::book::Book::default(),
-    }
+    StepCx::new(RunId([1; 16]), id(), Arc::new(SystemClock::new()))
 }

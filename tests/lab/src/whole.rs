@@ -10,10 +10,9 @@ use crate::error::{Result, ensure};
 use crate::inside::Bind;
 use crate::kube::Control;
 use crate::machine::Machine;
-use crate::outer::Outer;
-use crate::say::{say, took};
+use crate::say::say;
+use crate::scenario::{FOREIGN, Scenario};
 use crate::snapshot::Snapshot;
-use crate::sys::Watch;
 
 const CONFIG: &str = include_str!("../machine/whole.toml");
 /// Where the machine sees the artifact.
@@ -36,46 +35,34 @@ const KILLS: [&str; 9] = [
     "img.wsd",
     "sec.generate",
 ];
-/// Things of other people that are on the machine before wiab comes, and must be there after it has gone.
-const FOREIGN: &str = "set -e
-systemctl enable --quiet --now dnsmasq
-printf '10.1.2.3 assethost-of-somebody else\\n' >> /etc/hosts
-nft add table inet foreign
-nft add chain inet foreign input '{ type filter hook input priority 10; }'
-nft add rule inet foreign input tcp dport 9 counter accept comment '\"somebody\"'
-printf '<network><name>foreign</name><bridge name=\"virbr7\"/><ip address=\"198.51.100.129\" netmask=\"255.255.255.128\"/></network>' \
- > /tmp/foreign.xml
-virsh -q net-define /tmp/foreign.xml
-echo keep > /var/lib/libvirt/images/foreign.raw
-";
+/// A service of other people, which is in the way of wiab's.
+const MORE: &str = "systemctl enable --quiet --now dnsmasq";
 
 /// Runs it with the binary at `wiab`, as far as `until` if that is given. With `keep`, a machine on which it failed stays.
 pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -> Result<()> {
-    let watch = Watch::start();
-    let before = Outer::look()?;
-    let machine = boot(cache, wiab, keep)?;
     let until = until.map_or_else(String::new, |step| format!(" --until {step}"));
-    let mut cluster = Control::start(&machine, cache)?;
-    let result = furnish(&machine)
-        .and_then(|()| cluster.start_hub(BACKOFF_S))
-        .and_then(|()| Bench::new(&machine, wiab, CONFIG, LIMIT_S))
-        .and_then(|bench| Whole { bench, until }.run());
-    if keep && result.is_err() {
-        let how = machine.how_to_enter();
-        say(&format!("the machine stays; look around: {how}"));
-        say("remove it: wiab-lab clean");
-        return result;
+    Scenario {
+        name: "whole",
+        cache,
+        binds: &shared(cache, wiab)?,
+        keep,
     }
-    cluster.stop()?;
-    machine.down()?;
-    result?;
-    Outer::look()?.same_as(&before)?;
-    took("whole: passed; nothing is left", watch);
-    Ok(())
+    .prove(|machine| {
+        let mut cluster = Control::start(machine, cache)?;
+        let result = furnish(machine)
+            .and_then(|()| cluster.start_hub(BACKOFF_S))
+            .and_then(|()| Bench::new(machine, wiab, CONFIG, LIMIT_S))
+            .and_then(|bench| Whole { bench, until }.run());
+        if keep && result.is_err() {
+            return result;
+        }
+        cluster.stop()?;
+        result
+    })
 }
 
-/// Boots a machine that sees the binary and the artifact.
-fn boot(cache: &Cache, wiab: &Path, stays: bool) -> Result<Machine> {
+/// What the machine sees: the binary and the artifact.
+fn shared(cache: &Cache, wiab: &Path) -> Result<Vec<Bind>> {
     let artifact = artifact::ensure(cache)?;
     let mut shared = Vec::new();
     for (from, to) in [(wiab, WIAB), (artifact.as_path(), ARTIFACT)] {
@@ -85,7 +72,7 @@ fn boot(cache: &Cache, wiab: &Path, stays: bool) -> Result<Machine> {
             writable: false,
         });
     }
-    Machine::up(cache, &shared, stays)
+    Ok(shared)
 }
 
 /// Gives the machine what its user would have made: a way in, and a directory with a configuration.
@@ -97,7 +84,7 @@ fn furnish(machine: &Machine) -> Result<()> {
 
 /// Boots a machine for use by hand and leaves it.
 pub(crate) fn stay(cache: &Cache, wiab: &Path) -> Result<()> {
-    let machine = boot(cache, wiab, true)?;
+    let machine = Machine::up(cache, &shared(cache, wiab)?, true)?;
     furnish(&machine)?;
     say("the machine is up; log in: tests/lab/ssh");
     say(&format!(
@@ -117,9 +104,10 @@ struct Whole<'a> {
 impl Whole<'_> {
     fn run(&self) -> Result<()> {
         let bench = &self.bench;
+        bench.machine.sh(MORE).run()?;
         bench.machine.sh(FOREIGN).run()?;
         // Whoever calls sudo for the first time gets a marker file.
-        bench.demo("sudo -n true").run()?;
+        bench.machine.demo("sudo -n true").run()?;
         let before = bench.snapshot()?;
         let until = &self.until;
         bench.expect(&format!("plan --exit-code{until}"), 2)?;
@@ -156,7 +144,7 @@ impl Whole<'_> {
         self.bench.shows(names, MACHINES)?;
         let memory = "for d in $(virsh list --name); do virsh dominfo $d; done | awk '/Max memory/ { all += $3 } END { print all / 1048576 }'";
         self.bench.shows(memory, "55")?;
-        let rules = self.bench.text("nft list ruleset")?;
+        let rules = self.bench.machine.text("nft list ruleset")?;
         ensure(
             rules.contains("198.51.100.10") || rules.contains("eth0"),
             || format!("no rule names the public interface:\n{rules}"),

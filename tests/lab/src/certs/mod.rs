@@ -10,8 +10,8 @@ use crate::hairpin::ground::Ground;
 use crate::inside::MACHINE_IP;
 use crate::kube::Control;
 use crate::machine::Machine;
-use crate::outer::Outer;
 use crate::say::{say, took};
+use crate::scenario::Scenario;
 use crate::step;
 use crate::sys::{self, Watch};
 
@@ -24,21 +24,13 @@ const ISSUE_S: u64 = 240;
 
 /// Proves it on a machine whose nodes are network namespaces. With `keep`, a machine on which it failed stays.
 pub(crate) fn run(cache: &Cache, keep: bool) -> Result<()> {
-    let watch = Watch::start();
-    let before = Outer::look()?;
-    let machine = Machine::up(cache, &[step::share()?], keep)?;
-    let result = prove(&machine, cache);
-    if keep && result.is_err() {
-        let how = machine.how_to_enter();
-        say(&format!("the machine stays; look around: {how}"));
-        say("remove it: wiab-lab clean");
-        return result;
+    Scenario {
+        name: "certs",
+        cache,
+        binds: &[step::share()?],
+        keep,
     }
-    machine.down()?;
-    result?;
-    Outer::look()?.same_as(&before)?;
-    took("certs: passed; nothing is left", watch);
-    Ok(())
+    .prove(|machine| prove(machine, cache))
 }
 
 fn prove(machine: &Machine, cache: &Cache) -> Result<()> {

@@ -8,31 +8,22 @@ mod verdicts;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::machine::Machine;
-use crate::outer::Outer;
-use crate::say::{say, took};
+use crate::say::say;
+use crate::scenario::Scenario;
 use crate::step;
-use crate::sys::Watch;
 
 use self::ground::Ground;
 
 /// Proves it on a machine whose nodes are network namespaces on the VMs' bridge: real packets without VMs.
 /// With `keep`, a machine on which it failed stays.
 pub(crate) fn run(cache: &Cache, keep: bool) -> Result<()> {
-    let watch = Watch::start();
-    let before = Outer::look()?;
-    let machine = Machine::up(cache, &[step::share()?], keep)?;
-    let result = prove(&machine);
-    if keep && result.is_err() {
-        let how = machine.how_to_enter();
-        say(&format!("the machine stays; look around: {how}"));
-        say("remove it: wiab-lab clean");
-        return result;
+    Scenario {
+        name: "hairpin",
+        cache,
+        binds: &[step::share()?],
+        keep,
     }
-    machine.down()?;
-    result?;
-    Outer::look()?.same_as(&before)?;
-    took("hairpin: passed", watch);
-    Ok(())
+    .prove(prove)
 }
 
 fn prove(machine: &Machine) -> Result<()> {
