@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod lease;
 pub mod release;
 pub mod secrets;
+pub mod time;
 pub mod traffic;
 pub mod values;
 pub mod yaml;

@@ -9,8 +9,8 @@ mod proofs;
 mod rank;
 mod read;
 mod signs;
-mod time;
 
+pub(crate) use crate::time::{openssl_time, parse_openssl, parse_utc, utc};
 pub use cause::Cause;
 pub(crate) use chain::{Look, Ready, look, stories};
 pub use classify::{Diagnosis, classify};
@@ -19,7 +19,6 @@ pub use log::{Heard, LogScan};
 pub(crate) use proofs::HERE;
 pub use rank::{Ranked, Ranking, Standing, rank};
 pub use read::until;
-pub(crate) use time::{openssl_time, parse_openssl, parse_utc, utc};
 
 /// The issuer of the release's charts.
 pub(crate) const ISSUER: &str = "letsencrypt-http01";

@@ -123,7 +123,7 @@ impl ReleaseChecked {
             return Err(Failure::dirty(format!(
                 "the signing key of release {}'s package repository expired {}: every apt-get update on the nodes would end with EXPKEYSIG",
                 self.name,
-                found.key_expires_ms.map(day).unwrap_or_default(),
+                found.key_expires_ms.map(crate::time::date).unwrap_or_default(),
             ))
             .hint("use a release with a renewed key ([artifact] hash), or set [artifact] accept_expired_key = true: this one repository is then trusted without its signature, all others stay verified")
             .code("release.key-expired"));
@@ -132,7 +132,7 @@ impl ReleaseChecked {
         if let (Some(end_ms), Some(left_ms)) = (found.key_expires_ms, left_ms)
             && left_ms < WARN_MS
         {
-            let day = day(end_ms);
+            let day = crate::time::date(end_ms);
             let what = if expired {
                 format!("expired {day}, its repository is trusted unsigned")
             } else {
@@ -337,22 +337,6 @@ fn plain(text: &str) -> String {
     text.replace(['/', ':', '@'], "_")
 }
 
-/// The date of a Unix time in UTC (days to civil date, with years that begin in March).
-fn day(ms: u64) -> String {
-    let days = ms / 86_400_000 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let (month, more) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    format!("{:04}-{month:02}-{date:02}", year + era * 400 + more)
-}
-
 impl Kind for ReleaseChecked {
     const NAME: &'static str = "release.checked/1";
     const ABOUT: About = About {
@@ -467,17 +451,5 @@ mod tests {
             wanted_binaries(text).collect::<Vec<_>>(),
             ["kubeadm", "p_1+2.deb"]
         );
-    }
-
-    #[test]
-    fn days_are_dates() {
-        for (ms, date) in [
-            (0, "1970-01-01"),
-            (951_782_400_000, "2000-02-29"),
-            (1_783_814_400_000, "2026-07-12"),
-            (1_798_675_200_000, "2026-12-31"),
-        ] {
-            assert_eq!(day(ms), date);
-        }
     }
 }

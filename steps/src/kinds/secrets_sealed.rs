@@ -85,27 +85,6 @@ fn receipt(path: &str, set: &SealedSet) -> Receipt {
     Receipt::note(note).with(SecretsSealed::PATH.name(), path)
 }
 
-const DAY_MS: u64 = 86_400_000;
-
-/// The day of a Unix time in milliseconds, in UTC: `2026-01-01`.
-fn date_of(wall_ms: u64) -> String {
-    // Counts from the first of March of the year 0, so that the leap day ends a year; 400 years are 146,097 days.
-    let days = wall_ms / DAY_MS + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
 fn not_made(error: &GenerateError) -> Failure {
     let failure = Failure::clean(format!("the secrets cannot be made: {error}"));
     match error {
@@ -156,7 +135,7 @@ impl SecretsSealed {
         let found = self.in_use(sh).await?;
         let set = {
             // A date, not an instant: runs of one day that were interrupted differently end alike.
-            let created = date_of(sh.cx.clock.wall_ms());
+            let created = crate::time::date(sh.cx.clock.wall_ms());
             let mut entropy = sh.host.entropy(&self.path);
             generate(&mut *entropy, found, &created).map_err(|error| not_made(&error))?
         };
@@ -283,26 +262,6 @@ impl Act for SecretsSealed {
                 }
                 sh.remove(&self.path, false).await.map(drop)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_have_their_names() {
-        for (wall_ms, date) in [
-            (0, "1970-01-01"),
-            (951_782_400_000, "2000-02-29"),
-            (951_868_799_999, "2000-02-29"),
-            (951_868_800_000, "2000-03-01"),
-            (1_767_225_599_999, "2025-12-31"),
-            (1_767_225_600_000, "2026-01-01"),
-            (4_107_542_400_000, "2100-03-01"),
-        ] {
-            assert_eq!(date_of(wall_ms), date);
         }
     }
 }

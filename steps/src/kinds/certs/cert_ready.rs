@@ -10,8 +10,8 @@ use wiab_engine::ports::Step;
 
 use super::super::tool::Toolbox;
 use super::super::{Act, bound};
-use super::cure::{Cures, Image};
-use super::follow::{Wanted, follow};
+use super::cure::{self, Cures, Image};
+use super::follow::{self, Wanted, follow};
 use super::looks::Ground;
 use super::verdict::Case;
 use super::watch::{list, valid};
@@ -20,8 +20,6 @@ use crate::host::Host;
 use crate::host::shell::Shell;
 use crate::kind::{About, Input, Kind, Out, Pace};
 
-/// How long diagnoses and cures may take besides, in milliseconds.
-const MARGIN_MS: u64 = 600_000;
 /// A certificate that shall be issued and valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,16 +99,11 @@ impl Kind for CertReady {
     }
 
     fn lanes(&self) -> Vec<Lane> {
-        let host = self.cures.iter().map(|_| Lane::new("host-net"));
-        host.collect()
+        cure::lanes(self.cures.as_ref())
     }
 
     fn pace(&self) -> Pace {
-        Pace {
-            timeout_ms: self.deadline_ms.saturating_add(MARGIN_MS),
-            usual_ms: 90_000,
-            ..Pace::QUICK
-        }
+        follow::pace(self.deadline_ms)
     }
 
     fn bind(self, host: Arc<dyn Host>) -> Arc<dyn Step> {

@@ -11,7 +11,7 @@ use wiab_engine::ports::Step;
 use super::super::tool::Toolbox;
 use super::super::{Act, bound};
 use super::cure::{self, Cures};
-use super::follow::{Wanted, follow};
+use super::follow::{self, Wanted, follow};
 use super::looks::Ground;
 use super::verdict::Case;
 use super::watch::{list, valid};
@@ -24,8 +24,6 @@ use crate::kind::{About, Input, Kind, Pace};
 const NAME: &str = "wiab-rehearsal";
 /// Where the test service is.
 const SERVER: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
-/// How long diagnoses and cures may take besides, in milliseconds.
-const MARGIN_MS: u64 = 600_000;
 
 /// A certificate of the test service for all names, which proves the way, and is thrown away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,16 +200,11 @@ impl Kind for CertRehearsed {
     }
 
     fn lanes(&self) -> Vec<Lane> {
-        let host = self.cures.iter().map(|_| Lane::new("host-net"));
-        host.collect()
+        cure::lanes(self.cures.as_ref())
     }
 
     fn pace(&self) -> Pace {
-        Pace {
-            timeout_ms: self.deadline_ms.saturating_add(MARGIN_MS),
-            usual_ms: 90_000,
-            ..Pace::QUICK
-        }
+        follow::pace(self.deadline_ms)
     }
 
     fn bind(self, host: Arc<dyn Host>) -> Arc<dyn Step> {

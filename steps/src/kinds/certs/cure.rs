@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use wiab_engine::event::CureOutcome;
+use wiab_engine::id::Lane;
 use wiab_engine::outcome::{Failure, Probe, Residue};
 
 use super::super::nft_egress::{Found, NftEgress};
@@ -48,6 +49,11 @@ pub struct Cures {
     /// The rules that forward port 80.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall: Option<NftTraffic>,
+}
+
+/// What a step with cures shares with others: the host's rules.
+pub(super) fn lanes(cures: Option<&Cures>) -> Vec<Lane> {
+    cures.map(|_| Lane::new("host-net")).into_iter().collect()
 }
 
 /// The hairpin rule, and how long it stays.

@@ -7,9 +7,22 @@ use super::cure::{Cured, Cures, Healer};
 use super::verdict::Case;
 use super::watch::{News, Watch};
 use crate::certs::{NAMESPACE, Ready};
+use crate::kind::Pace;
 
 /// How long trouble without a known cause is waited out after its evidence was taken, in milliseconds.
 const HOPE_MS: u64 = 300_000;
+
+/// How long diagnoses and cures may take besides, in milliseconds.
+const MARGIN_MS: u64 = 600_000;
+
+/// How long a step takes that follows certificates for so long.
+pub(super) fn pace(deadline_ms: u64) -> Pace {
+    Pace {
+        timeout_ms: deadline_ms.saturating_add(MARGIN_MS),
+        usual_ms: 90_000,
+        ..Pace::QUICK
+    }
+}
 
 /// Certificates that are waited for, and how long, in milliseconds.
 #[derive(Debug, Clone)]

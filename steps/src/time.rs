@@ -1,4 +1,4 @@
-//! Times as Kubernetes writes them: `2026-01-01T00:00:00Z`.
+//! Times of day in UTC as text: `2026-01-01T00:00:00Z`, and as openssl writes them.
 
 const DAY_S: u64 = 86_400;
 
@@ -30,7 +30,7 @@ pub(crate) fn parse_utc(text: &str) -> Option<u64> {
 }
 
 /// A Unix time in milliseconds, in UTC.
-pub(crate) fn utc(wall_ms: u64) -> String {
+pub fn utc(wall_ms: u64) -> String {
     let seconds = wall_ms / 1_000;
     let days = seconds / DAY_S + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -48,6 +48,11 @@ pub(crate) fn utc(wall_ms: u64) -> String {
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
         seconds % 60
     )
+}
+
+/// The day of a Unix time in milliseconds, in UTC: `2026-01-01`.
+pub(crate) fn date(wall_ms: u64) -> String {
+    utc(wall_ms).chars().take_while(|c| *c != 'T').collect()
 }
 
 const MONTHS: [&str; 12] = [
@@ -108,6 +113,46 @@ mod tests {
             "aTbZ",
         ] {
             assert_eq!(parse_utc(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn days_are_dates() {
+        for (ms, date) in [
+            (0, "1970-01-01"),
+            (951_782_400_000, "2000-02-29"),
+            (1_783_814_400_000, "2026-07-12"),
+            (1_798_675_200_000, "2026-12-31"),
+        ] {
+            assert_eq!(super::date(ms), date);
+        }
+    }
+
+    #[test]
+    fn leap_days_are_days() {
+        for (unix_s, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_799, "2000-02-29T23:59:59Z"),
+            (1_767_225_600, "2026-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(unix_s * 1_000), text);
+        }
+    }
+
+    #[test]
+    fn days_have_their_names() {
+        for (wall_ms, date) in [
+            (0, "1970-01-01"),
+            (951_782_400_000, "2000-02-29"),
+            (951_868_799_999, "2000-02-29"),
+            (951_868_800_000, "2000-03-01"),
+            (1_767_225_599_999, "2025-12-31"),
+            (1_767_225_600_000, "2026-01-01"),
+            (4_107_542_400_000, "2100-03-01"),
+        ] {
+            assert_eq!(super::date(wall_ms), date);
         }
     }
 }
