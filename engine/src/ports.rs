@@ -76,6 +76,24 @@ pub struct StepCx {
     pub book: Book,
 }
 
+impl StepCx {
+    /// What a step needs for a first attempt that nobody watches and whose account nobody keeps: a look outside a run.
+    pub fn new(run: RunId, step: StepId, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            run,
+            step: step.clone(),
+            attempt: 1,
+            forward_attempt: 1,
+            resumed: false,
+            cancel: Cancel::default(),
+            progress: Progress { step, sink: None },
+            clock,
+            evidence: Transcript::default(),
+            book: Book::default(),
+        }
+    }
+}
+
 /// Time. Real for real hosts; virtual on the simulated one.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Unix time in milliseconds.

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::book::Book;
 use crate::graph;
 use crate::id::{RunId, StepId};
 use crate::inputs;
 use crate::outcome::{Failure, Probe};
 use crate::plan::Plan;
-use crate::ports::{Busy, Cancel, Clock, Progress, ProgressSink, Scrub, StepCx, Steps, Transcript};
+use crate::ports::{Busy, Clock, ProgressSink, Scrub, StepCx, Steps};
 
 /// What a look at one step found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,21 +162,8 @@ impl Surveyor {
             .steps
             .build(spec, inputs)
             .map_err(|why| Finding::Blind(Failure::clean(why)))?;
-        let cx = StepCx {
-            run: RunId([0; 16]),
-            step: spec.id.clone(),
-            attempt: 1,
-            forward_attempt: 1,
-            resumed: false,
-            cancel: Cancel::default(),
-            progress: Progress {
-                step: spec.id.clone(),
-                sink: self.progress.clone(),
-            },
-            clock: Arc::clone(&self.clock),
-            evidence: Transcript::default(),
-            book: Book::default(),
-        };
+        let mut cx = StepCx::new(RunId([0; 16]), spec.id.clone(), Arc::clone(&self.clock));
+        cx.progress.sink.clone_from(&self.progress);
         let scrub = Arc::clone(&self.scrub);
         Ok(async move {
             match step.probe(&cx).await {

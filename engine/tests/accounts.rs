@@ -11,7 +11,7 @@ use wiab_engine::id::{RunId, StepId};
 use wiab_engine::installation::Installation;
 use wiab_engine::outcome::{Before, Failure, Outcome, Probe, Receipt, UndoClass};
 use wiab_engine::plan::StepSpec;
-use wiab_engine::ports::{BoxFuture, Cancel, Progress, Scrub, Step, StepCx, Steps, Transcript};
+use wiab_engine::ports::{BoxFuture, Scrub, Step, StepCx, Steps};
 use wiab_engine::record::{JournalLog, installation, recorded};
 use wiab_engine::runner::{Runner, World};
 use wiab_journal::Journal;
@@ -256,16 +256,8 @@ fn a_notebook_serves_steps_without_a_run() {
     let notebook = Arc::new(Notebook::default());
     let step = StepId::new("cert.wait").unwrap();
     let cx = StepCx {
-        run: FIRST,
-        step: step.clone(),
-        attempt: 1,
-        forward_attempt: 1,
-        resumed: false,
-        cancel: Cancel::default(),
-        progress: Progress { step, sink: None },
-        clock: Arc::new(Still),
-        evidence: Transcript::default(),
         book: Book::new(notebook.clone(), []),
+        ..StepCx::new(FIRST, step, Arc::new(Still))
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

@@ -34,5 +34,8 @@ mod shape;
 #[path = "cases/thin.rs"]
 mod thin;
 #[cfg(test)]
+#[path = "cases/via.rs"]
+mod via;
+
 #[path = "cases/world.rs"]
 mod world;

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use wiab_engine::book::Book;
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::inputs;
 use wiab_engine::outcome::Probe;
 use wiab_engine::plan::{Plan, StepSpec};
-use wiab_engine::ports::{Cancel, Progress, StepCx, Transcript};
+use wiab_engine::ports::StepCx;
 use wiab_engine::select::Selection;
 use wiab_engine::survey::{Finding, Survey};
 use wiab_steps::kind::Kind;
@@ -140,16 +139,9 @@ fn step(spec: &StepSpec, inputs: Value) -> Result<CertReady, Problem> {
 fn looking(machine: &Machine) -> Result<StepCx, Problem> {
     let step = StepId::new("certs")
         .map_err(|error| Problem::from_error(Code::Bug, "a constant id", &error))?;
-    Ok(StepCx {
-        run: RunId([0; 16]),
-        step: step.clone(),
-        attempt: 1,
-        forward_attempt: 1,
-        resumed: false,
-        cancel: Cancel::default(),
-        progress: Progress { step, sink: None },
-        clock: Arc::clone(&machine.clock),
-        evidence: Transcript::default(),
-        book: Book::default(),
-    })
+    Ok(StepCx::new(
+        RunId([0; 16]),
+        step,
+        Arc::clone(&machine.clock),
+    ))
 }

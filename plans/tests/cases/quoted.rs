@@ -8,15 +8,15 @@ use wiab_engine::id::{RunId, StepId};
 use wiab_engine::inputs::resolve;
 use wiab_engine::outcome::{Before, Probe, Receipt};
 use wiab_engine::plan::{Plan, StepSpec};
-use wiab_engine::ports::{BoxFuture, Cancel, Progress, StepCx, Steps, Transcript};
+use wiab_engine::ports::{BoxFuture, StepCx, Steps};
 use wiab_plans::{CommandLine, Hairpin, HairpinPolicy, Rotation, Settings, SiteStep, wiab_staging};
 use wiab_steps::catalogue::{Catalogue, KINDS};
+use wiab_steps::host::Cmd;
 use wiab_steps::host::sim::{Machine, SimHost, SimOptions};
-use wiab_steps::host::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
-use wiab_steps::secrets::Entropy;
 
 use crate::rehearsal::ordered;
 use crate::shape::existing;
+use crate::via::{Via, Way, What};
 
 /// Where the deploy directory is in the plan, and what it is instead.
 const PLAIN: &str = "/home/demo/wire-server-deploy";
@@ -24,85 +24,22 @@ const HOSTILE: &str = "/home/demo/it's $(touch pwned) `id` \"x\" & | ; > y * \\"
 /// What tells that some of it is in a text.
 const MARK: &str = "touch pwned";
 
-/// The simulated machine, and every command that it was given.
-#[derive(Debug)]
-struct Recorded {
-    inner: Arc<SimHost>,
-    cmds: Mutex<Vec<Cmd>>,
-}
+/// Every command that the machine was given.
+#[derive(Debug, Default)]
+struct Recorded(Mutex<Vec<Cmd>>);
 
-impl Recorded {
-    fn keep(&self, cmd: &Cmd) {
-        self.cmds.lock().unwrap().push(cmd.clone());
-    }
-}
-
-impl Host for Recorded {
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-    fn entropy(&self, purpose: &str) -> Box<dyn Entropy> {
-        self.inner.entropy(purpose)
-    }
-    fn run<'a>(
-        &'a self,
-        cmd: &'a Cmd,
-        cancel: &'a Cancel,
-        line: LineSink<'a>,
-    ) -> BoxFuture<'a, Result<Output, HostError>> {
-        self.keep(cmd);
-        self.inner.run(cmd, cancel, line)
-    }
-    fn read<'a>(
-        &'a self,
-        path: &'a str,
-        root: bool,
-    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, HostError>> {
-        self.inner.read(path, root)
-    }
-    fn write<'a>(
-        &'a self,
-        path: &'a str,
-        bytes: &'a [u8],
-        meta: &'a Meta,
-    ) -> BoxFuture<'a, Result<(), HostError>> {
-        self.inner.write(path, bytes, meta)
-    }
-    fn stat<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Stat>, HostError>> {
-        self.inner.stat(path)
-    }
-    fn remove<'a>(&'a self, path: &'a str, root: bool) -> BoxFuture<'a, Result<bool, HostError>> {
-        self.inner.remove(path, root)
-    }
-    fn job_start<'a>(
-        &'a self,
-        id: &'a JobId,
-        cmd: &'a Cmd,
-    ) -> BoxFuture<'a, Result<(), HostError>> {
-        self.keep(cmd);
-        self.inner.job_start(id, cmd)
-    }
-    fn job_state<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<JobState, HostError>> {
-        self.inner.job_state(id)
-    }
-    fn job_wait<'a>(
-        &'a self,
-        id: &'a JobId,
-        from: u64,
-        timeout_ms: u64,
-        cancel: &'a Cancel,
-        line: LineSink<'a>,
-    ) -> BoxFuture<'a, Result<Output, HostError>> {
-        self.inner.job_wait(id, from, timeout_ms, cancel, line)
-    }
-    fn job_forget<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<(), HostError>> {
-        self.inner.job_forget(id)
+impl Way for Recorded {
+    fn passes<'a>(&'a self, what: What<'a>) -> BoxFuture<'a, ()> {
+        if let What::Cmd(cmd) = what {
+            self.0.lock().unwrap().push(cmd.clone());
+        }
+        Box::pin(async {})
     }
 }
 
 /// Drives steps, whatever becomes of them.
 struct Driver {
-    host: Arc<Recorded>,
+    host: Arc<Via<Recorded>>,
     catalogue: Catalogue,
     receipts: BTreeMap<StepId, Receipt>,
     built: BTreeSet<String>,
@@ -110,9 +47,10 @@ struct Driver {
 
 impl Driver {
     fn new(machine: Machine) -> Self {
-        let inner = SimHost::in_memory(machine, SimOptions::default());
-        let cmds = Mutex::default();
-        let host = Arc::new(Recorded { inner, cmds });
+        let host = Arc::new(Via {
+            host: SimHost::in_memory(machine, SimOptions::default()),
+            way: Recorded::default(),
+        });
         Self {
             catalogue: Catalogue::new(host.clone()),
             host,
@@ -164,21 +102,8 @@ impl Driver {
     }
 
     fn cx(&self, spec: &StepSpec) -> StepCx {
-        StepCx {
-            run: RunId([3; 16]),
-            step: spec.id.clone(),
-            attempt: 1,
-            forward_attempt: 1,
-            resumed: false,
-            cancel: Cancel::default(),
-            progress: Progress {
-                step: spec.id.clone(),
-                sink: None,
-            },
-            clock: Arc::new(self.host.inner.clock()),
-            evidence: Transcript::default(),
-            book: wiab_engine::book::Book::default(),
-        }
+        let clock = Arc::new(self.host.host.clock());
+        StepCx::new(RunId([3; 16]), spec.id.clone(), clock)
     }
 }
 
@@ -324,11 +249,11 @@ async fn hostile_texts_stay_whole_in_every_command() {
         for (spec, before) in done.iter().rev() {
             driver.back(spec, before, &known).await;
         }
-        for cmd in driver.host.cmds.lock().unwrap().iter() {
+        for cmd in driver.host.way.0.lock().unwrap().iter() {
             whole += intact(&cmd.argv).unwrap_or_else(|why| panic!("{why} in {:?}", cmd.argv));
             assert!(!cmd.env.values().any(|value| value.contains(MARK)));
         }
-        let touched = driver.host.inner.canonical_state();
+        let touched = driver.host.host.canonical_state();
         assert!(
             !touched
                 .as_object()

@@ -7,7 +7,7 @@ use wiab_engine::id::{RunId, StepId};
 use wiab_engine::inputs::resolve;
 use wiab_engine::outcome::{Before, Probe, Receipt};
 use wiab_engine::plan::{Plan, StepSpec};
-use wiab_engine::ports::{Cancel, Progress, Step, StepCx, Steps, Transcript};
+use wiab_engine::ports::{Step, StepCx, Steps as _};
 use wiab_plans::{Hairpin, HairpinPolicy, Settings, wiab_staging};
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
@@ -53,21 +53,8 @@ impl Rehearsal {
     }
 
     fn cx(&self, spec: &StepSpec) -> StepCx {
-        StepCx {
-            run: RunId([3; 16]),
-            step: spec.id.clone(),
-            attempt: 1,
-            forward_attempt: 1,
-            resumed: false,
-            cancel: Cancel::default(),
-            progress: Progress {
-                step: spec.id.clone(),
-                sink: None,
-            },
-            clock: Arc::new(self.host.clock()),
-            evidence: Transcript::default(),
-            book: wiab_engine::book::Book::default(),
-        }
+        let clock = Arc::new(self.host.clock());
+        StepCx::new(RunId([3; 16]), spec.id.clone(), clock)
     }
 
     /// Applies a step; `None` when it was satisfied already.

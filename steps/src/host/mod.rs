@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::ports::{BoxFuture, Cancel};
 
-use crate::secrets::{Entropy, OsEntropy};
+use crate::secrets::Entropy;
 
 /// Most bytes kept of each of a command's output streams.
 pub const OUTPUT_BYTES_MAX: usize = 4 << 20;
@@ -256,19 +256,29 @@ pub enum HostError {
     },
 }
 
+/// What was read of a file, one byte more than [`OUTPUT_BYTES_MAX`] at most: an error if that is not the whole.
+fn whole_file(path: &str, bytes: Vec<u8>) -> Result<Vec<u8>, HostError> {
+    if bytes.len() > OUTPUT_BYTES_MAX {
+        return Err(HostError::File {
+            path: path.to_owned(),
+            why: "the file is too large to be read whole".to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
 /// Receives lines of output as they come; may be called from any thread.
 pub type LineSink<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
-/// A machine. Every effect of wiab on a machine passes through here.
+/// A machine. Every effect of wiab on a machine passes through here. No method has a default: a host around another one
+/// that forgot to hand it on would answer for it.
 pub trait Host: Send + Sync + fmt::Debug {
     /// How people call it: `local`, `sim`, `ssh://user@address`.
     fn name(&self) -> String;
 
     /// Randomness for secrets that are made for this machine. The simulated one answers the same for the same purpose, so
     /// that runs can be compared; all others ask the operating system under wiab.
-    fn entropy(&self, _purpose: &str) -> Box<dyn Entropy> {
-        Box::new(OsEntropy)
-    }
+    fn entropy(&self, purpose: &str) -> Box<dyn Entropy>;
 
     /// Runs a command to its end, streaming its lines. Cancelling kills its process group.
     fn run<'a>(
@@ -280,9 +290,7 @@ pub trait Host: Send + Sync + fmt::Debug {
 
     /// Proves that a new connection to the machine can be made: over a network, by making one beside the present one. Where
     /// no connection is needed there is nothing to prove.
-    fn renew<'a>(&'a self, _cancel: &'a Cancel) -> BoxFuture<'a, Result<(), HostError>> {
-        Box::pin(async { Ok(()) })
-    }
+    fn renew<'a>(&'a self, cancel: &'a Cancel) -> BoxFuture<'a, Result<(), HostError>>;
 
     /// Reads a file; `None` if it does not exist. `root` reads what only root may.
     fn read<'a>(

@@ -331,7 +331,7 @@ mod tests {
 
     use wiab_engine::id::{RunId, StepId};
     use wiab_engine::outcome::RetryAdvice;
-    use wiab_engine::ports::{Cancel, Progress, ProgressSink, Transcript};
+    use wiab_engine::ports::ProgressSink;
 
     use super::super::sim::{Action, Fault, Machine, SimHost, SimOptions};
     use super::*;
@@ -347,21 +347,9 @@ mod tests {
 
     fn cx(host: &SimHost, sink: &Arc<Sink>) -> StepCx {
         let step = StepId::new("a.b").unwrap();
-        StepCx {
-            run: RunId([3; 16]),
-            step: step.clone(),
-            attempt: 1,
-            forward_attempt: 1,
-            resumed: false,
-            cancel: Cancel::default(),
-            progress: Progress {
-                step,
-                sink: Some(sink.clone()),
-            },
-            clock: Arc::new(host.clock()),
-            evidence: Transcript::default(),
-            book: wiab_engine::book::Book::default(),
-        }
+        let mut cx = StepCx::new(RunId([3; 16]), step, Arc::new(host.clock()));
+        cx.progress.sink = Some(sink.clone());
+        cx
     }
 
     fn block<T>(future: impl Future<Output = T>) -> T {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use wiab_engine::id::{RunId, StepId};
-use wiab_engine::ports::{Cancel, Progress, StepCx, Transcript};
+use wiab_engine::ports::{Cancel, StepCx};
 use wiab_steps::host::local::SystemClock;
 use wiab_steps::host::shell::Shell;
 use wiab_steps::host::{Cmd, Host, HostError, JobId, JobState, Meta};
@@ -391,18 +391,7 @@ pub(super) async fn what_a_stopped_job_said_is_evidence(world: &dyn World) {
     let host = world.host();
     let host = host.as_ref();
     let step = StepId::new("a.b").unwrap();
-    let cx = StepCx {
-        run: RunId([1; 16]),
-        step: step.clone(),
-        attempt: 1,
-        forward_attempt: 1,
-        resumed: false,
-        cancel: Cancel::default(),
-        progress: Progress { step, sink: None },
-        clock: Arc::new(SystemClock::new()),
-        evidence: Transcript::default(),
-        book: wiab_engine::book::Book::default(),
-    };
+    let cx = StepCx::new(RunId([1; 16]), step, Arc::new(SystemClock::new()));
     let ready = dir.join("ready");
     let cmd = sh(&format!(
         "echo one; printf two; : >{}; sleep 600",

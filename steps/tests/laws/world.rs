@@ -8,7 +8,7 @@ use wiab_engine::event::Event;
 use wiab_engine::id::{RunId, StepId};
 use wiab_engine::outcome::{Before, Failure, Probe, Receipt, UndoClass};
 use wiab_engine::plan::{RetryPolicy, StepSpec};
-use wiab_engine::ports::{Cancel, Progress, Step, StepCx, Steps, Transcript};
+use wiab_engine::ports::{Step, StepCx, Steps as _};
 use wiab_engine::state::Owed;
 use wiab_steps::catalogue::Catalogue;
 use wiab_steps::host::Host;
@@ -112,17 +112,13 @@ pub(crate) struct Bound<'a> {
 impl Bound<'_> {
     fn cx(&self, attempt: u32, forward_attempt: u32, resumed: bool) -> StepCx {
         let step = StepId::new("law.step").unwrap();
+        let clock = Arc::new(self.world.host.clock());
         StepCx {
-            run: RunId([7; 16]),
-            step: step.clone(),
             attempt,
             forward_attempt,
             resumed,
-            cancel: Cancel::default(),
-            progress: Progress { step, sink: None },
-            clock: Arc::new(self.world.host.clock()),
-            evidence: Transcript::default(),
             book: Book::new(self.world.notes.clone(), owed(&self.world.notes.events())),
+            ..StepCx::new(RunId([7; 16]), step, clock)
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use wiab_engine::ports::Cancel;
 
-use super::super::{Cmd, HostError, Meta, OUTPUT_BYTES_MAX, Output, Stat};
+use super::super::{Cmd, HostError, Meta, OUTPUT_BYTES_MAX, Output, Stat, whole_file};
 use super::LocalHost;
 use super::exec::PIPE_GRACE_MS;
 
@@ -89,7 +89,7 @@ impl LocalHost {
                 .tool(&["head", "-c", &most, "--", path], true, None)
                 .await?;
             return match output.ok() {
-                true => whole(path, output.stdout).map(Some),
+                true => whole_file(path, output.stdout).map(Some),
                 false if output.error_text().ends_with("No such file or directory") => Ok(None),
                 false => Err(failure(path, output.error_text())),
             };
@@ -104,7 +104,7 @@ impl LocalHost {
         file.take(most)
             .read_to_end(&mut bytes)
             .map_err(|error| failure(path, error))?;
-        whole(path, bytes).map(Some)
+        whole_file(path, bytes).map(Some)
     }
 
     pub(super) async fn write_file(
@@ -255,14 +255,6 @@ impl LocalHost {
         }
         remove(&temp).map_err(|error| failure(path, error))?;
         remove(Path::new(path)).map_err(|error| failure(path, error))
-    }
-}
-
-fn whole(path: &str, bytes: Vec<u8>) -> Result<Vec<u8>, HostError> {
-    if bytes.len() > OUTPUT_BYTES_MAX {
-        Err(failure(path, "the file is too large to be read whole"))
-    } else {
-        Ok(bytes)
     }
 }
 

@@ -15,6 +15,7 @@ pub use self::clock::SystemClock;
 pub(super) use self::clock::pause;
 
 use super::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
+use crate::secrets::{Entropy, OsEntropy};
 
 /// How long a process group may take to end after SIGTERM, in milliseconds.
 const GRACE_MS: u64 = 5_000;
@@ -61,6 +62,10 @@ impl Host for LocalHost {
         "local".to_owned()
     }
 
+    fn entropy(&self, _purpose: &str) -> Box<dyn Entropy> {
+        Box::new(OsEntropy)
+    }
+
     fn run<'a>(
         &'a self,
         cmd: &'a Cmd,
@@ -68,6 +73,10 @@ impl Host for LocalHost {
         line: LineSink<'a>,
     ) -> BoxFuture<'a, Result<Output, HostError>> {
         Box::pin(self.execute(cmd, cancel, line, exec::PIPE_GRACE_MS))
+    }
+
+    fn renew<'a>(&'a self, _cancel: &'a Cancel) -> BoxFuture<'a, Result<(), HostError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn read<'a>(

@@ -275,6 +275,10 @@ impl Host for SimHost {
         Box::pin(self.run_command(cmd, cancel, line))
     }
 
+    fn renew<'a>(&'a self, _cancel: &'a Cancel) -> BoxFuture<'a, Result<(), HostError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn read<'a>(
         &'a self,
         path: &'a str,

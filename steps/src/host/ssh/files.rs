@@ -3,7 +3,7 @@
 use super::SshHost;
 use super::exec::{SENDS_MAX, lost};
 use super::helper::{Answer, Unsent};
-use crate::host::{HostError, Meta, OUTPUT_BYTES_MAX, Stat};
+use crate::host::{HostError, Meta, OUTPUT_BYTES_MAX, Stat, whole_file};
 
 /// "Permission denied", as Linux counts.
 pub(super) const EACCES: u64 = 13;
@@ -63,13 +63,7 @@ impl SshHost {
             return Ok(None);
         }
         let bytes = answer.fields.pop().unwrap_or_default();
-        if bytes.len() > OUTPUT_BYTES_MAX {
-            return Err(HostError::File {
-                path: path.to_owned(),
-                why: "the file is too large to be read whole".to_owned(),
-            });
-        }
-        Ok(Some(bytes))
+        whole_file(path, bytes).map(Some)
     }
 
     pub(super) async fn write_file(

@@ -29,6 +29,7 @@ pub use self::options::{BadEndpoint, Endpoint, Operator, PORT, Parts, SshOptions
 use self::helper::Helper;
 use self::link::Links;
 use super::{Cmd, Host, HostError, JobId, JobState, LineSink, Meta, Output, Stat};
+use crate::secrets::{Entropy, OsEntropy};
 
 /// How long a process group may take to end after SIGTERM, in milliseconds.
 const GRACE_MS: u64 = 5_000;
@@ -86,6 +87,10 @@ impl SshHost {
 impl Host for SshHost {
     fn name(&self) -> String {
         format!("ssh://{}", self.links.options().target)
+    }
+
+    fn entropy(&self, _purpose: &str) -> Box<dyn Entropy> {
+        Box::new(OsEntropy)
     }
 
     fn run<'a>(
