@@ -89,6 +89,8 @@ fn part(value: &Value) -> String {
         "jump" | "goto" => Some(format!("{kind} {}", word(body, "target"))),
         "dnat" => translation(body),
         "limit" => limit(body),
+        // An extension of iptables.
+        "xt" => Some(format!("xt {} {}", word(body, "type"), word(body, "name"))),
         "log" => Some(format!("log prefix \"{}\"", word(body, "prefix"))),
         _ => None,
     };

@@ -76,6 +76,16 @@ impl<'a> Bench<'a> {
             .limit_s(self.limit_s)
     }
 
+    /// How to run wiab outside by hand.
+    pub(crate) fn how_to_call(&self) -> String {
+        let enter = self.machine.how_to_be_outside();
+        let dir = self.client.display();
+        format!(
+            "cd {dir}; {enter} {} --state-dir state plan",
+            self.wiab.display()
+        )
+    }
+
     /// Runs wiab to its end, shows its output, and fails unless its exit code is `wanted`.
     pub(crate) fn expect(&self, args: &str, wanted: i32) -> Result<()> {
         scenario::expect(&self.wiab(args), args, wanted)

@@ -247,6 +247,11 @@ impl Machine {
         &self.dir
     }
 
+    /// How to run a command in the outside's network by hand.
+    pub(crate) fn how_to_be_outside(&self) -> String {
+        format!("nsenter --target {} --net", self.manager)
+    }
+
     /// How to look around in it by hand.
     pub(crate) fn how_to_enter(&self) -> String {
         format!(

@@ -7,7 +7,7 @@ use crate::artifact;
 use crate::bench::{Bench, DIR, HOST, WIAB};
 use crate::cache::Cache;
 use crate::error::{Result, ensure};
-use crate::inside::Bind;
+use crate::inside::{Bind, OUTSIDE_IP};
 use crate::kube::Control;
 use crate::machine::Machine;
 use crate::say::say;
@@ -49,8 +49,9 @@ pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -
     }
     .prove(|machine| {
         let mut cluster = Control::start(machine, cache)?;
-        let result = furnish(machine)
-            .and_then(|()| cluster.start_hub(BACKOFF_S))
+        let result = cluster
+            .start_hub(BACKOFF_S)
+            .and_then(|()| furnish(machine, &cluster))
             .and_then(|()| Bench::new(machine, wiab, CONFIG, LIMIT_S))
             .and_then(|bench| Whole { bench, until }.run());
         if keep && result.is_err() {
@@ -75,9 +76,15 @@ fn shared(cache: &Cache, wiab: &Path) -> Result<Vec<Bind>> {
     Ok(shared)
 }
 
-/// Gives the machine what its user would have made: a way in, and a directory with a configuration.
-fn furnish(machine: &Machine) -> Result<()> {
+/// Gives the machine what its user would have made: a way in, and a directory with a configuration. The outside is all of the
+/// internet that there is: its name service is asked, and its authority trusted.
+fn furnish(machine: &Machine, cluster: &Control<'_>) -> Result<()> {
     machine.let_in()?;
+    let net = format!("echo nameserver {OUTSIDE_IP} > /etc/resolv.conf");
+    machine.sh(&net).run()?;
+    let trust =
+        "cat > /usr/local/share/ca-certificates/wiab-lab.crt && update-ca-certificates > /dev/null";
+    machine.sh(trust).stdin(cluster.root()?).run()?;
     let config = format!("install -d -o demo -g demo {DIR} && cat > {DIR}/wiab.toml");
     machine.sh(&config).stdin(CONFIG).run()
 }
@@ -85,8 +92,12 @@ fn furnish(machine: &Machine) -> Result<()> {
 /// Boots a machine for use by hand and leaves it.
 pub(crate) fn stay(cache: &Cache, wiab: &Path) -> Result<()> {
     let machine = Machine::up(cache, &shared(cache, wiab)?, true)?;
-    furnish(&machine)?;
+    let mut cluster = Control::start(&machine, cache)?;
+    cluster.start_hub(BACKOFF_S)?;
+    furnish(&machine, &cluster)?;
+    let bench = Bench::new(&machine, wiab, CONFIG, LIMIT_S)?;
     say("the machine is up; log in: tests/lab/ssh");
+    say(&format!("from outside: {}", bench.how_to_call()));
     say(&format!(
         "there: cd {DIR}; {WIAB} plan; {WIAB} apply; {WIAB} rollback --all --wipe-data"
     ));

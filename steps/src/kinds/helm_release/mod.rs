@@ -18,7 +18,7 @@ use wiab_engine::ports::{Cancel, Step, Tick};
 
 use super::tool::Toolbox;
 use super::tool_run::{Long, tool_run};
-use super::{Act, bound};
+use super::{Act, bound, only_looked};
 use crate::host::shell::Shell;
 use crate::host::{Host, Output};
 use crate::kind::{About, Input, Kind, Pace};
@@ -207,7 +207,7 @@ impl HelmRelease {
             Some(pods) => Ok(Probe::Partial {
                 what: pods.waiting(),
             }),
-            None => Ok(Probe::Absent),
+            None => Err(state::unreachable()),
         }
     }
 
@@ -263,7 +263,8 @@ impl Kind for HelmRelease {
 
     fn pace(&self) -> Pace {
         Pace {
-            retry: RetryPolicy::NEVER,
+            // Only what goes away by itself is tried again: a cluster or a webhook that did not answer.
+            retry: RetryPolicy::SHORT,
             // A pending release is recovered first, which takes as long at most.
             timeout_ms: self.timeout_ms.saturating_mul(2).saturating_add(MARGIN_MS),
             usual_ms: self.usual_ms,
@@ -283,9 +284,10 @@ impl Act for HelmRelease {
     }
 
     async fn capture(&self, sh: Shell<'_>) -> Result<Image, Failure> {
-        let history = History::look(sh, &self.tools, &self.namespace, self.name()).await?;
+        // A cluster that does not answer is no cluster without the release: undo would uninstall what was there.
+        let history = self.history(sh).await.map_err(only_looked)?;
         Ok(Image {
-            revision: history.and_then(|history| history.deployed()),
+            revision: history.deployed(),
         })
     }
 

@@ -59,12 +59,7 @@ impl History {
         name: &str,
     ) -> Result<Self, Failure> {
         let found = Self::look(sh, tools, namespace, name).await?;
-        found.ok_or_else(|| {
-            Failure::dirty("the cluster does not answer")
-                .retry()
-                .code("kube.unreachable")
-                .hint("start the VM kubenode1 and look at its kube-apiserver; then wiab apply --resume")
-        })
+        found.ok_or_else(unreachable)
     }
 
     fn parse(text: &[u8]) -> Result<Self, Failure> {
@@ -119,6 +114,14 @@ impl History {
             last.status == "deployed" && same
         })
     }
+}
+
+/// The cluster is there, and says nothing.
+pub(super) fn unreachable() -> Failure {
+    Failure::dirty("the cluster does not answer")
+        .retry()
+        .code("kube.unreachable")
+        .hint("start the VM kubenode1 and look at its kube-apiserver; then wiab apply --resume")
 }
 
 /// Whether a tool in the container could not reach a cluster, or the container could not start.

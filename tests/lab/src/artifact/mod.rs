@@ -26,6 +26,11 @@ const FILE: &str = "wire-server-deploy-static-lab.tgz";
 const GUEST: &str = "ansible/files/wiab-guest";
 /// What its playbook leaves for kubectl: the lab's cluster is not made by it, but waits outside.
 const CONFIG: &str = "ansible/files/admin.conf";
+/// What its playbook puts into the cluster.
+const SYSTEM: (&str, &str) = (
+    "ansible/files/system.yaml",
+    include_str!("../../release/cluster/system.yaml"),
+);
 const TOOL_ARCHIVE: &str = "containers-adminhost/container-wire-server-deploy.tgz";
 /// Raised when the steps below change.
 const VERSION: u32 = 1;
@@ -41,6 +46,7 @@ pub(crate) fn ensure(cache: &Cache) -> Result<PathBuf> {
     let mut texts = texts(&release);
     let config = pki::ensure(cache)?.join("admin.conf");
     texts.push((CONFIG.to_owned(), fs_err::read_to_string(config)?));
+    texts.push((SYSTEM.0.to_owned(), SYSTEM.1.to_owned()));
     let recipe = format!(
         "{VERSION}\n{}\n{}\n{}\n{texts:?}",
         tools.display(),

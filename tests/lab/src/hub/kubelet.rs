@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::api::{self, LEASE, NODE, POD, STATUS, items, name, namespace, text};
 use super::{Hub, ingress, logs, pods};
 use crate::agent::{Answer, Ask};
-use crate::error::Result;
+use crate::error::{LabError, Result};
 use crate::kube::{API_PORT, CLUSTER_IP, NODES};
 use crate::sys::{Watch, now_utc};
 
@@ -15,6 +15,9 @@ use crate::sys::{Watch, now_utc};
 const HEARTBEAT_S: u64 = 5;
 /// How often a node with pods that lack images looks what it has, in seconds.
 const IMAGES_S: u64 = 3;
+
+/// The version of the kubelet that is stood for: the release's, not that of the API server.
+const VERSION: &str = "v1.29.10";
 
 /// What is known of a node.
 #[derive(Debug, Default)]
@@ -85,19 +88,21 @@ impl Kubelets {
     }
 
     /// The images of a node, not older than some seconds.
-    fn images(&mut self, hub: &Hub, node: &str) -> Option<Vec<String>> {
+    /// An error: the node does not say.
+    fn images(&mut self, hub: &Hub, node: &str) -> Result<Option<Vec<String>>> {
         let known = self.known.entry(node.to_owned()).or_default();
         if let Some((since, images)) = &known.images
             && !since.over(IMAGES_S)
         {
-            return images.clone();
+            return Ok(images.clone());
         }
-        let images = match hub.agents.ask(node, &Ask::Images) {
-            Ok(Answer::Images(images)) => images,
-            _ => Some(Vec::new()),
+        let Answer::Images(images) = hub.agents.ask(node, &Ask::Images)? else {
+            return Err(LabError::check(format!(
+                "{node} does not say what images it has"
+            )));
         };
         known.images = Some((Watch::start(), images.clone()));
-        images
+        Ok(images)
     }
 
     fn pod(&mut self, hub: &Hub, node: &str, ip: &str, pod: &Value) -> Result<()> {
@@ -107,7 +112,10 @@ impl Kubelets {
         }
         let status = match text(pod, "/status/phase") {
             "Pending" => {
-                let images = self.images(hub, node);
+                // What a node does not say it may have all the same: the pod waits.
+                let Ok(images) = self.images(hub, node) else {
+                    return Ok(());
+                };
                 let count = self.addresses.len();
                 let uid = text(pod, "/metadata/uid").to_owned();
                 let number = *self.addresses.entry(uid).or_insert(count);
@@ -154,7 +162,7 @@ fn node_status(node: &str, ip: &str, index: usize, now: &str) -> Value {
             condition("Ready", "True", "KubeletReady"),
         ],
         "nodeInfo": {
-            "kubeletVersion": "v1.20.2", "kubeProxyVersion": "v1.20.2", "containerRuntimeVersion": "containerd://1.7.22",
+            "kubeletVersion": VERSION, "kubeProxyVersion": VERSION, "containerRuntimeVersion": "containerd://1.7.22",
             "operatingSystem": "linux", "architecture": "amd64", "osImage": "wiab-lab", "kernelVersion": "lab",
             "machineID": node, "systemUUID": node, "bootID": node,
         },

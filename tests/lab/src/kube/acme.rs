@@ -13,7 +13,25 @@ const MANAGEMENT_PORT: u16 = 15_000;
 pub(super) const DNS_PORT: u16 = 8_053;
 const DNS_MANAGEMENT_PORT: u16 = 8_055;
 
+/// Let's Encrypt's name, by which VMs are seen to reach the outside.
+const LETS_ENCRYPT: &str = "acme-v02.api.letsencrypt.org";
+
 impl Control<'_> {
+    /// What the machine and its VMs find outside: a name service, and something at Let's Encrypt's address. Every other name
+    /// is the machine's public address.
+    fn internet(&self) -> Result<()> {
+        let rules = format!(
+            "table ip outside {{ chain to {{ type nat hook prerouting priority -100;\n\
+             ip daddr {OUTSIDE_IP} udp dport 53 redirect to :{DNS_PORT}\n\
+             ip daddr {OUTSIDE_IP} tcp dport 443 redirect to :{PORT}\n}}\n}}\n"
+        );
+        self.outside(&["nft", "-f", "-"]).stdin(rules).run()?;
+        let told = json!({"host": LETS_ENCRYPT, "addresses": [OUTSIDE_IP]});
+        let url = format!("http://{OUTSIDE_IP}:{DNS_MANAGEMENT_PORT}/add-a");
+        self.outside(&["curl", "-sf", "-m", "3", "-d", &told.to_string(), &url])
+            .run()
+    }
+
     /// Starts both. Every name is the machine's public address.
     pub(super) fn authority(&mut self) -> Result<()> {
         let tools = self.tools().to_owned();
@@ -56,7 +74,8 @@ impl Control<'_> {
         self.part("authority", &tools.join("pebble"), &args, &env)?;
         let url = format!("https://{OUTSIDE_IP}:{MANAGEMENT_PORT}/roots/0");
         let root = self.outside(&["curl", "-sfk", "-m", "3", "-o", "/dev/null", &url]);
-        self.wait("the certificate authority", &root)
+        self.wait("the certificate authority", &root)?;
+        self.internet()
     }
 
     /// The root certificate of the authority; a new one each time that it starts.
