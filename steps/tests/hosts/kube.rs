@@ -316,7 +316,7 @@ fn a_status_is_replaced_only_as_it_was_read() {
         );
         let now = json_of(&*host, get).await;
         for (version, said) in [
-            (&read["metadata"]["resourceVersion"], "(Conflict)"),
+            (&shown["metadata"]["resourceVersion"], "(Conflict)"),
             (&Value::Null, "must be specified for an update"),
         ] {
             let mut stale = now.clone();

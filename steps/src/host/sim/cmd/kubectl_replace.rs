@@ -8,7 +8,7 @@ use super::super::state::Draft;
 use super::kubectl::{Args, CERT_MANAGER, kind_of, not_found};
 use super::{Call, Reply};
 
-/// An object as the server shows it: with the version that it has as long as nobody changes it.
+/// An object as the server shows it, with a version: another one while it differs from what was shown.
 pub(super) fn versioned(mut object: Value) -> Value {
     if CERT_MANAGER.contains(&text(&object, "/kind")) {
         let version = version(&object);
