@@ -5,7 +5,7 @@ use wiab_engine::outcome::Failure;
 
 use super::nft::listing;
 use crate::host::shell::Shell;
-use crate::traffic::{FILTER, listed};
+use crate::traffic::{FILTER, IPTABLES_COMMENT, listed};
 
 /// Base chains of others that drop what is forwarded unless one of their rules accepts it: family, table, chain.
 fn droppers(chains: &Value) -> Vec<(String, String, String)> {
@@ -87,7 +87,7 @@ pub(super) async fn docker_lets_pass(sh: Shell<'_>, bridge: &str) -> Result<(), 
             let mut rules = rules.into_iter().flatten();
             rules.any(|(parts, _)| {
                 let mut parts = parts.clone();
-                parts.retain(|part| part != "counter");
+                parts.retain(|part| part != "counter" && part != IPTABLES_COMMENT);
                 parts == wanted
             })
         };

@@ -327,8 +327,8 @@ fn a_status_is_replaced_only_as_it_was_read() {
                 "{said}"
             );
         }
-        let patch =
+        let newer =
             "kubectl patch certificates.cert-manager.io a --subresource=status --type=merge -p {}";
-        bad(&*host, &inside(patch)).await;
+        bad(&*host, &inside(newer)).await;
     });
 }

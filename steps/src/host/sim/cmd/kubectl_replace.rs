@@ -87,21 +87,8 @@ pub(super) fn replace(draft: &mut Draft<'_>, call: &Call<'_>, args: &Args<'_>) -
             "the name of the object does not match the name on the URL",
         );
     }
-    match text(&given, "/metadata/resourceVersion") {
-        "" => {
-            let why = format!(
-                "{word}.{group} \"{name}\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
-            );
-            return Reply::fail(1, format!("The {kind} is invalid: {why}\n"));
-        }
-        known if known == version(&object.json) => {}
-        _ => {
-            let why = format!(
-                "Operation cannot be fulfilled on {word}.{group} \"{name}\": the object has been modified; please apply your \
-                 changes to the latest version and try again"
-            );
-            return refused("Conflict", &why);
-        }
+    if let Some(refused) = outdated(&given, &object.json, &format!("{word}.{group} \"{name}\"")) {
+        return refused;
     }
     // Of what comes in, this address takes the status only.
     let status = given.get("status").cloned().unwrap_or(Value::Null);
@@ -109,4 +96,24 @@ pub(super) fn replace(draft: &mut Draft<'_>, call: &Call<'_>, args: &Args<'_>) -
     let shown = versioned(object.json.clone());
     draft.put(&key, &object);
     Reply::ok(format!("{shown}\n"))
+}
+
+/// Why a version is not written over.
+fn outdated(given: &Value, known: &Value, what: &str) -> Option<Reply> {
+    match text(given, "/metadata/resourceVersion") {
+        "" => {
+            let why = format!(
+                "{what} is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+            );
+            Some(refused("Invalid", &why))
+        }
+        own if own == version(known) => None,
+        _ => {
+            let why = format!(
+                "Operation cannot be fulfilled on {what}: the object has been modified; please apply your changes to the latest \
+                 version and try again"
+            );
+            Some(refused("Conflict", &why))
+        }
+    }
 }
