@@ -25,9 +25,8 @@ pub(crate) fn plan(config: &Config) -> Result<Plan, Problem> {
 pub(crate) fn part(config: &Config, asked: &Selection) -> Result<Plan, Problem> {
     let settings = settings(config)?;
     let whole = of(config, &settings)?;
-    let words = settings.plan.words().iter();
     let own = Selection {
-        only: words.map(|word| (*word).to_owned()).collect(),
+        only: own_words(settings.plan.words(), &whole),
         ..Selection::default()
     };
     if own.is_all() {
@@ -42,6 +41,16 @@ pub(crate) fn part(config: &Config, asked: &Selection) -> Result<Plan, Problem> 
         select::part(asked, &inner)?;
     }
     select::part(&selection, &whole)
+}
+
+/// Which of a plan's areas the installation has: settings leave some out. Without any, the first one is missed by name.
+fn own_words(words: &[&str], whole: &Plan) -> Vec<String> {
+    let there = words.iter().filter(|word| Selection::knows(whole, word));
+    let there: Vec<String> = there.map(|word| (*word).to_owned()).collect();
+    if there.is_empty() {
+        return words.iter().map(|word| (*word).to_owned()).collect();
+    }
+    there
 }
 
 /// The plan that gives secrets new values.

@@ -62,6 +62,11 @@ impl Selection {
         *self == Self::default()
     }
 
+    /// Whether a step or an area of `plan` has the name `word`.
+    pub fn knows(plan: &Plan, word: &str) -> bool {
+        plan.steps.iter().any(|step| matches(word, &step.id))
+    }
+
     /// The selection that made a plan, as its name tells: `wiab-staging only=net,vm skip=hp`.
     pub fn of(plan: &Plan) -> Self {
         let mut selection = Self::default();
@@ -123,7 +128,7 @@ impl Selection {
 
     fn wanted(&self, plan: &Plan) -> Result<BTreeSet<StepId>, SelectError> {
         for word in self.only.iter().chain(&self.until).chain(&self.skip) {
-            if !plan.steps.iter().any(|step| matches(word, &step.id)) {
+            if !Self::knows(plan, word) {
                 return Err(unknown(plan, word));
             }
         }

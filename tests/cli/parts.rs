@@ -49,6 +49,20 @@ fn a_part_is_planned_applied_and_resumed_as_that_part() {
     );
 }
 
+/// Settings leave areas of the certificates' plan out: no temporary way out, no look at the hairpin.
+#[test]
+fn the_plan_of_the_certificates_is_what_the_settings_leave_of_it() {
+    for (policy, hairpin) in [("auto", true), ("off", false)] {
+        let config = format!(
+            "host = \"sim\"\nplan = \"certificates\"\n\n[hairpin]\npolicy = \"{policy}\"\n"
+        );
+        let graph = Site::with(&config).ok(&["graph"]).stdout;
+        assert!(graph.contains("cert.wait:web"), "{graph}");
+        assert_eq!(graph.contains("hp.snat"), hairpin, "{graph}");
+        assert!(!graph.contains("egress"), "{graph}");
+    }
+}
+
 #[test]
 fn unknown_words_and_second_selections_are_refused() {
     let site = site();

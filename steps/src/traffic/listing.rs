@@ -77,6 +77,9 @@ fn element(value: &Value) -> (String, String) {
     }
 }
 
+/// Stands for a comment of iptables, which nft shows as a part of the rule.
+pub(crate) const COMMENT: &str = "comment";
+
 /// The canonical spelling of one expression or statement.
 fn part(value: &Value) -> String {
     let Some((kind, body)) = value.as_object().and_then(|part| part.iter().next()) else {
@@ -89,8 +92,8 @@ fn part(value: &Value) -> String {
         "jump" | "goto" => Some(format!("{kind} {}", word(body, "target"))),
         "dnat" => translation(body),
         "limit" => limit(body),
-        // An extension of iptables.
-        "xt" => Some(format!("xt {} {}", word(body, "type"), word(body, "name"))),
+        // A comment of iptables, of which nft shows no more.
+        "xt" => (word(body, "name") == "comment").then(|| COMMENT.to_owned()),
         "log" => Some(format!("log prefix \"{}\"", word(body, "prefix"))),
         _ => None,
     };

@@ -10,7 +10,7 @@ mod model;
 mod wanted;
 
 pub(crate) use health::HEALTH_HEADER;
-pub(crate) use listing::listed;
+pub(crate) use listing::{COMMENT as IPTABLES_COMMENT, listed};
 pub(crate) use model::{Chain, Part, Rule, Set, Table};
 pub(crate) use wanted::NODE_PORTS;
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use wiab_engine::outcome::{Failure, Probe, Residue};
-use wiab_steps::host::sim::Machine;
+use wiab_steps::host::sim::{Action, Fault, Machine};
 
 use crate::certs::world::{
     CSR, HOST_IP, NAMES, asked, calling, ground, https, mark, probe, ready, restored, rule, saved,
@@ -205,7 +205,7 @@ async fn the_weekly_limit_is_told_with_its_end_and_nothing_is_asked_again_before
         assert_eq!(failure.code, "cert.ratelimited");
     }
     let said = world.said.lock().unwrap().join("\n");
-    assert!(!said.contains("kubectl patch"), "asked again in vain");
+    assert!(!said.contains("kubectl replace"), "asked again in vain");
     // Test certificates do not count.
     let world = World::new(asked(ruled().await.with_issued(&NAMES, 5), ADMIN, true));
     tried(&world, &ready(CSR), 1).await.unwrap();
@@ -226,6 +226,29 @@ async fn after_a_refusal_a_cure_does_not_wait_an_hour() {
     tried(&world, &ready(CSR), 2).await.unwrap();
     let took_ms = world.host.machine().now_ms() - begun_ms;
     assert!(took_ms < 120_000, "{took_ms} ms");
+}
+
+#[tokio::test]
+async fn asking_again_reads_anew_what_somebody_else_wrote_and_gives_up_in_the_end() {
+    let broken = ruled()
+        .await
+        .with_name(NAMES[2], &[HOST_IP], &["2001:db8::1"]);
+    let world = World::new(asked(broken, ADMIN, false));
+    tried(&world, &ready(CSR), 1).await.unwrap_err();
+    let repaired = world.host.machine().with_name(NAMES[2], &[HOST_IP], &[]);
+    let conflict = Action::Fail {
+        code: 1,
+        stderr: "Error from server (Conflict): the object has been modified\n".to_owned(),
+    };
+    let replaces = "*kubectl replace --raw *";
+    let world = World::new(repaired.clone());
+    world.host.arm(Fault::once(replaces, conflict.clone()));
+    tried(&world, &ready(CSR), 2).await.unwrap();
+    let world = World::new(repaired);
+    world.host.arm(Fault::always(replaces, conflict));
+    let failure = tried(&world, &ready(CSR), 2).await.unwrap_err();
+    assert_eq!(failure.code, "cert.not-asked");
+    assert!(failure.why.contains("Conflict"), "{failure:?}");
 }
 
 #[tokio::test]

@@ -286,3 +286,49 @@ fn troubles_follow_from_the_state() {
         );
     });
 }
+
+#[test]
+fn a_status_is_replaced_only_as_it_was_read() {
+    block(async {
+        let certificate = json!({
+            "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+            "metadata": {"name": "a", "namespace": "default", "uid": "1"},
+            "spec": {"dnsNames": ["a.example.org"], "secretName": "s"},
+        });
+        let machine = cluster().with_chart("cert-manager", json!({}));
+        let host = sim(machine.with_object(certificate));
+        let get = "kubectl get certificates.cert-manager.io a -n default -o json";
+        let path = "/apis/cert-manager.io/v1/namespaces/default/certificates/a/status";
+        let replace = inside(&format!("kubectl replace --raw {path} -f -"));
+        // It settles first.
+        json_of(&*host, get).await;
+        let read = json_of(&*host, get).await;
+        let mut change = read.clone();
+        change["status"]["conditions"] = json!([{"type": "Issuing", "status": "False"}]);
+        change["spec"]["secretName"] = json!("other");
+        let changed = root_with(&*host, &replace, &change.to_string()).await;
+        assert!(changed.ok(), "{}", changed.error_text());
+        let shown: Value = serde_json::from_str(&changed.text()).unwrap();
+        assert_eq!(shown["status"], change["status"]);
+        assert_eq!(
+            shown["spec"], read["spec"],
+            "only the status is written there"
+        );
+        let now = json_of(&*host, get).await;
+        for (version, said) in [
+            (&shown["metadata"]["resourceVersion"], "(Conflict)"),
+            (&Value::Null, "must be specified for an update"),
+        ] {
+            let mut stale = now.clone();
+            stale["metadata"]["resourceVersion"] = version.clone();
+            let refused = root_with(&*host, &replace, &stale.to_string()).await;
+            assert!(
+                !refused.ok() && refused.error_text().contains(said),
+                "{said}"
+            );
+        }
+        let newer =
+            "kubectl patch certificates.cert-manager.io a --subresource=status --type=merge -p {}";
+        bad(&*host, &inside(newer)).await;
+    });
+}

@@ -9,7 +9,7 @@ use crate::sources::{self, Source};
 use crate::sys::Watch;
 
 /// Programs that the lab runs on the outer machine, each with the package that brings it.
-const TOOLS: [(&str, &str); 22] = [
+const TOOLS: [(&str, &str); 24] = [
     ("mmdebstrap", "mmdebstrap"),
     ("extlinux", "extlinux"),
     ("cpio", "cpio"),
@@ -23,6 +23,8 @@ const TOOLS: [(&str, &str); 22] = [
     ("nsenter", "util-linux"),
     ("mount", "mount"),
     ("setsid", "util-linux"),
+    ("ssh", "openssh-client"),
+    ("curl", "curl"),
     ("gzip", "gzip"),
     ("openssl", "openssl"),
     ("dpkg-source", "dpkg-dev"),

@@ -62,6 +62,11 @@ impl<'a> Bench<'a> {
         Snapshot::take(self.machine, DIR)
     }
 
+    /// Where wiab keeps its journal.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.client.join("state")
+    }
+
     /// A wiab command line, run outside in the directory of its configuration.
     pub(crate) fn wiab(&self, args: &str) -> Cmd {
         let home = format!("HOME={}", self.client.display());

@@ -7,6 +7,9 @@ use crate::error::{LabError, Result};
 use crate::say::{say, took};
 use crate::sys::{self, Watch};
 
+/// How much of a recipe's digest names its directory.
+const DIGEST_CHARS: usize = 12;
+
 /// The cache directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
@@ -46,7 +49,7 @@ impl Cache {
     /// Where the thing `name` with this `recipe` is or will be.
     pub(crate) fn place(&self, name: &str, recipe: &str) -> PathBuf {
         let digest = blake3::hash(recipe.as_bytes()).to_hex();
-        let short: String = digest.chars().take(12).collect();
+        let short: String = digest.chars().take(DIGEST_CHARS).collect();
         self.root.join(format!("{name}-{short}"))
     }
 
@@ -75,17 +78,17 @@ impl Cache {
             return Ok(place);
         }
         let watch = Watch::start();
-        self.remove_all(&format!("tmp-{name}"))?;
+        self.remove_all(|entry| entry == format!("tmp-{name}"))?;
         let scratch = Scratch {
             dir: self.root.join(format!("tmp-{name}")),
         };
         fs_err::create_dir_all(&scratch.dir)?;
         say(&format!("{name}: building {}", place.display()));
         let result = build(&scratch).and_then(|()| {
-            self.remove_all(&format!("{name}-"))?;
+            self.remove_all(|entry| is_version_of(entry, name))?;
             Ok(fs_err::rename(scratch.out(), &place)?)
         });
-        sys::cleaning(|| self.remove_all(&format!("tmp-{name}")))?;
+        sys::cleaning(|| self.remove_all(|entry| entry == format!("tmp-{name}")))?;
         result?;
         took(&format!("{name}: built"), watch);
         Ok(place)
@@ -102,15 +105,25 @@ impl Cache {
         Ok(file)
     }
 
-    fn remove_all(&self, prefix: &str) -> Result<()> {
+    fn remove_all(&self, which: impl Fn(&str) -> bool) -> Result<()> {
         for entry in fs_err::read_dir(&self.root)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(prefix) {
+            if which(&entry.file_name().to_string_lossy()) {
                 remove_tree(&entry.path())?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether a directory holds the thing `name`, in whatever version: not another thing whose name begins like it.
+fn is_version_of(entry: &str, name: &str) -> bool {
+    let digest = entry
+        .strip_prefix(name)
+        .and_then(|rest| rest.strip_prefix('-'));
+    digest.is_some_and(|digest| {
+        digest.len() == DIGEST_CHARS && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// A directory for one build.
@@ -137,4 +150,24 @@ pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
         .arg(dir.display().to_string())
         .limit_s(300)
         .run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_version_of;
+
+    #[test]
+    fn a_thing_is_not_taken_for_another_one() {
+        assert!(is_version_of("kube-0123456789ab", "kube"));
+        assert!(is_version_of("kube-pki-0123456789ab", "kube-pki"));
+        for other in [
+            "kube-pki-0123456789ab",
+            "kube-tools-0123456789ab",
+            "kube",
+            "kube-",
+            "tmp-kube",
+        ] {
+            assert!(!is_version_of(other, "kube"), "{other}");
+        }
+    }
 }

@@ -126,8 +126,11 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
-    /// Proves the lab's cluster and authority, and that certificates are issued once packets find their way.
+    /// Proves wiab with certificates: a real cluster, a real authority, and a hairpin rule that is missing.
     Certs {
+        /// The binary to prove.
+        #[arg(long, value_name = "PATH")]
+        wiab: PathBuf,
         /// Leaves the machine running if it fails.
         #[arg(long)]
         keep: bool,
@@ -197,7 +200,7 @@ fn run(args: Args) -> Result<ExitCode> {
             apt::install_tools()?;
             kube::ensure(&cache)?;
         }
-        Action::Certs { keep } => certs::run(&cache, keep)?,
+        Action::Certs { wiab, keep } => certs::run(&cache, &wiab, keep)?,
         Action::Run {
             keep,
             share,

@@ -12,7 +12,7 @@ use IO::Handle;
 use POSIX qw(:sys_wait_h);
 
 my ($HALF, $FRAME_MAX, $BUSY_MAX) = (2 << 20, 64 << 20, 1 << 20);
-my ($GRACE_S, $PIPE_GRACE_S, $SILENCE_S, $NOTE_S) = (5, 1, 90, 10);
+my ($GRACE_S, $PIPE_GRACE_S, $SILENCE_S, $NOTE_S) = (5, 1, 90, 60);
 my ($in, $out, $heard, $ending) = ('', '', time, 0);
 my (%run, %of, %follow, @wake);
 my %login = %ENV;

@@ -14,6 +14,7 @@ pub mod https_answers;
 mod kept;
 pub mod looks;
 pub mod renewal;
+mod trigger;
 pub mod turn_listens;
 mod verdict;
 mod watch;

@@ -1,11 +1,12 @@
 //! Follows certificates through their chains, from the request to the solver's pod, and notices trouble early.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use wiab_engine::outcome::Failure;
 use wiab_engine::ports::Tick;
 
 use super::super::tool::Toolbox;
-use crate::certs::{Diagnosis, Look, NAMESPACE, Ready, classify, look, until, utc};
+use super::trigger::trigger;
+use crate::certs::{Diagnosis, Look, NAMESPACE, Ready, classify, look, until};
 use crate::host::shell::Shell;
 
 /// Between two looks, at first.
@@ -316,40 +317,4 @@ async fn ask(
     }
     Ok(serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("kubectl's JSON cannot be read: {error}")))
-}
-
-/// Asks cert-manager for another attempt now, as `cmctl renew` does: it would else wait an hour, and longer each time. The
-/// controller deletes failed requests that are older than this condition.
-async fn trigger(
-    sh: Shell<'_>,
-    toolbox: &Toolbox,
-    name: &str,
-    list: &Value,
-) -> Result<(), Failure> {
-    let items = list.get("items").and_then(Value::as_array);
-    let own = items.into_iter().flatten().find(|item| {
-        item.get("kind").and_then(Value::as_str) == Some("Certificate")
-            && item.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
-    });
-    let conditions = own.and_then(|own| own.pointer("/status/conditions")?.as_array().cloned());
-    let mut conditions = conditions.unwrap_or_default();
-    conditions.retain(|one| one.get("type").and_then(Value::as_str) != Some("Issuing"));
-    conditions.push(json!({
-        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
-        "message": "Certificate re-issuance manually triggered",
-        "lastTransitionTime": utc(sh.cx.clock.wall_ms()),
-    }));
-    let patch = json!({"status": {"conditions": conditions}}).to_string();
-    let cmd = toolbox.kubectl(&[
-        "patch",
-        "certificates.cert-manager.io",
-        name,
-        "-n",
-        NAMESPACE,
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        &patch,
-    ])?;
-    sh.ok(&cmd).await.map(drop)
 }

@@ -107,6 +107,22 @@ impl<'a> Ground<'a> {
         Ok(Self { machine })
     }
 
+    /// Gives wiab's user the keys of the nodes and kubectl's configuration, where an installation in `deploy` has them.
+    pub(crate) fn lend_keys(&self, deploy: &str, admin: &str) -> Result<()> {
+        let script = format!(
+            "set -e
+artifacts={deploy}/ansible/inventory/offline/artifacts
+mkdir -p -m 700 {deploy}/ssh {deploy}/.wiab \"$artifacts\"
+cat > \"$artifacts/admin.conf\"
+cp {KEYS}/id {deploy}/ssh/id_ed25519
+cp {KEYS}/id.pub {deploy}/ssh/id_ed25519.pub
+cp {KEYS}/known_hosts {deploy}/ssh/known_hosts
+chmod 600 \"$artifacts/admin.conf\"
+chown -R demo:demo {deploy}"
+        );
+        self.machine.sh(&script).stdin(admin).run()
+    }
+
     /// wiab's way to log in to the nodes.
     pub(crate) fn login() -> Login {
         Login {

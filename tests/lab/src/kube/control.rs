@@ -77,6 +77,11 @@ impl<'a> Control<'a> {
         self.pki.join(name).display().to_string()
     }
 
+    /// The administrator's configuration of kubectl, as the release leaves it: it names the first node.
+    pub(crate) fn admin(&self) -> Result<String> {
+        Ok(fs_err::read_to_string(self.pki.join("admin.conf"))?)
+    }
+
     /// Starts a part whose output goes to a file of its name.
     pub(super) fn part(
         &mut self,

@@ -1,5 +1,7 @@
 //! `iptables -w VERB CHAIN …` for chains of the table `ip filter`, which nft shows as well.
 
+use serde_json::json;
+
 use super::super::entity::Table;
 use super::super::state::Draft;
 use super::nft_text::tokens;
@@ -74,5 +76,10 @@ fn parse(rule: &[&str]) -> Option<super::super::entity::Rule> {
         _ => return None,
     };
     let text = format!("{key} \"{name}\" counter accept comment \"{comment}\"");
-    nft_rule::parse(&tokens(&text).ok()?).ok()
+    let mut rule = nft_rule::parse(&tokens(&text).ok()?).ok()?;
+    // nft shows a match of iptables' own, and not what the comment says.
+    rule.comment = None;
+    let shown = json!({"xt": {"type": "match", "name": "comment"}});
+    rule.expr.insert(1, shown);
+    Some(rule)
 }

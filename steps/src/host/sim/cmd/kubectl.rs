@@ -7,14 +7,13 @@ use super::super::entity::{KubeApi, KubeObject};
 use super::super::kube::pods::{self, Pod};
 use super::super::kube::{self, Unreachable, text};
 use super::super::state::Draft;
-use super::{Call, Reply, kubectl_apply, kubectl_view, option, options};
+use super::{Call, Reply, kubectl_apply, kubectl_replace, kubectl_view, option, options};
 
 /// What an answer of the API server takes.
 const API_MS: u64 = 120;
 
-const WITH_VALUE: [&str; 19] = [
-    "-p",
-    "--patch",
+const WITH_VALUE: [&str; 18] = [
+    "--raw",
     "-n",
     "--namespace",
     "-l",
@@ -95,7 +94,7 @@ pub(super) fn run(draft: &mut Draft<'_>, call: &Call<'_>) -> Reply {
         ["label", kind, name, changes @ ..] => {
             mark(draft, &args, (kind, name, "labels", "labeled"), changes)
         }
-        ["patch", kind, name] => kubectl_apply::patch(draft, &args, kind, name),
+        ["replace"] => kubectl_replace::replace(draft, call, &args),
         ["logs", name, ..] => logs(draft, &args, name),
         ["logs"] if args.get(&["-l", "--selector"]) == Some("app=cert-manager") => {
             controller_log(draft)
@@ -244,6 +243,7 @@ fn get(draft: &Draft<'_>, args: &Args<'_>, kinds: &str, names: &[&str]) -> Reply
             }
         }
     }
+    let found: Vec<Value> = found.into_iter().map(kubectl_replace::versioned).collect();
     let output = args.get(&["-o", "--output"]).unwrap_or_default();
     let headers = !args.has(&["--no-headers"]);
     kubectl_view::show(&found, single, output, headers)

@@ -30,47 +30,6 @@ pub(super) fn namespace(name: &str) -> Value {
     })
 }
 
-/// `kubectl patch KIND NAME --type=merge -p JSON`, of the object or of its status.
-pub(super) fn patch(draft: &mut Draft<'_>, args: &Args<'_>, word: &str, name: &str) -> Reply {
-    let kind = match super::kubectl::kind_of(draft, word) {
-        Ok(kind) => kind,
-        Err(reply) => return reply,
-    };
-    let key = kube::key(kind, args.namespace(), name);
-    let Some(mut object) = draft.get::<KubeObject>(&key) else {
-        return super::kubectl::not_found(kind, name);
-    };
-    let merge = args.get(&["--type"]) == Some("merge");
-    let given = args.get(&["-p", "--patch"]).unwrap_or_default();
-    let Some(change) = serde_json::from_str::<Value>(given).ok().filter(|_| merge) else {
-        return Reply::fail(1, "error: unable to parse the patch\n");
-    };
-    merged(&mut object.json, &change);
-    draft.put(&key, &object);
-    Reply::ok(format!("{}/{name} patched\n", kind.to_lowercase()))
-}
-
-/// A merge patch: fields are set, `null` removes one, lists are replaced.
-fn merged(json: &mut Value, change: &Value) {
-    let Value::Object(fields) = change else {
-        json.clone_from(change);
-        return;
-    };
-    if !json.is_object() {
-        *json = json!({});
-    }
-    let Some(own) = json.as_object_mut() else {
-        return;
-    };
-    for (key, value) in fields {
-        if value.is_null() {
-            own.remove(key);
-        } else {
-            merged(own.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
-}
-
 /// The objects in a file of YAML or JSON; a list counts as its items.
 fn objects(text: &str) -> Option<Vec<Value>> {
     let mut all = Vec::new();

@@ -31,6 +31,7 @@ mod iptables;
 mod kernel;
 mod kubectl;
 mod kubectl_apply;
+mod kubectl_replace;
 mod kubectl_view;
 mod network;
 mod nft;
