@@ -11,6 +11,7 @@ pub mod graph;
 pub mod id;
 pub mod inputs;
 pub mod installation;
+pub mod look;
 mod mutant;
 pub mod outcome;
 pub mod plan;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::book::Book;
 use crate::event::{Event, Evidence};
 use crate::id::{RunId, StepId};
+use crate::look::Look;
 use crate::outcome::{Before, Failure, Probe, Receipt};
 use crate::plan::StepSpec;
 
@@ -74,6 +75,8 @@ pub struct StepCx {
     pub evidence: Transcript,
     /// Where the step gives account: evidence, diagnoses, cures, obligations. See the methods of `StepCx`.
     pub book: Book,
+    /// What probes learn together: of a survey, or of a run before its first effect. See [`StepCx::once`].
+    pub look: Option<Arc<Look>>,
 }
 
 impl StepCx {
@@ -90,6 +93,7 @@ impl StepCx {
             clock,
             evidence: Transcript::default(),
             book: Book::default(),
+            look: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::graph;
 use crate::id::{RunId, StepId};
 use crate::inputs;
+use crate::look::Look;
 use crate::outcome::{Failure, Probe};
 use crate::plan::Plan;
 use crate::ports::{Busy, Clock, ProgressSink, Scrub, StepCx, Steps};
@@ -107,6 +108,7 @@ impl Surveyor {
     pub async fn survey(&self, plan: &Plan) -> Survey {
         let mut tokens = vec![self.clock.busy()];
         let mut survey = Survey::default();
+        let look = Arc::new(Look::default());
         let mut queue = Queue::of(plan);
         let mut tasks: JoinSet<(usize, Finding, Busy)> = JoinSet::new();
         let mut under_way: BTreeMap<tokio::task::Id, usize> = BTreeMap::new();
@@ -115,7 +117,7 @@ impl Surveyor {
                 let Some(at) = queue.ready.pop_front() else {
                     break;
                 };
-                match self.probe(plan, at, &survey) {
+                match self.probe(plan, at, &survey, &look) {
                     Ok(task) => {
                         let busy = self.clock.busy();
                         let handle = tasks.spawn(async move { (at, task.await, busy) });
@@ -147,6 +149,7 @@ impl Surveyor {
         plan: &Plan,
         at: usize,
         survey: &Survey,
+        look: &Arc<Look>,
     ) -> Result<impl Future<Output = Finding> + Send + use<>, Finding> {
         let Some(spec) = plan.steps.get(at) else {
             return Err(Finding::Blind(Failure::clean("no such step")));
@@ -164,6 +167,7 @@ impl Surveyor {
             .map_err(|why| Finding::Blind(Failure::clean(why)))?;
         let mut cx = StepCx::new(RunId([0; 16]), spec.id.clone(), Arc::clone(&self.clock));
         cx.progress.sink.clone_from(&self.progress);
+        cx.look = Some(Arc::clone(look));
         let scrub = Arc::clone(&self.scrub);
         Ok(async move {
             match step.probe(&cx).await {

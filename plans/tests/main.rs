@@ -36,6 +36,6 @@ mod thin;
 #[cfg(test)]
 #[path = "cases/via.rs"]
 mod via;
-
+#[cfg(test)]
 #[path = "cases/world.rs"]
 mod world;

@@ -37,6 +37,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     ("aho_corasick", &["steps/src/secrets/scrub.rs"]),
     ("ed25519_dalek", &["steps/src/secrets/zauth.rs"]),
+    (
+        "flate2",
+        &[
+            "steps/src/host/sim/kube/release.rs",
+            "steps/src/kinds/helm_release/stored.rs",
+        ],
+    ),
     ("getrandom", &["steps/src/secrets/entropy.rs"]),
     ("hmac", &["steps/src/host/ssh/known_hosts.rs"]),
     ("p256", &["steps/src/secrets/mls.rs"]),

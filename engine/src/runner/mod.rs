@@ -18,6 +18,7 @@ use crate::event::{
     UndoStarted, UnwindBegan,
 };
 use crate::id::{RunId, StepId};
+use crate::look::Look;
 use crate::mutant::{self, Mutant};
 use crate::outcome::{How, Receipt};
 use crate::ports::{
@@ -100,6 +101,8 @@ pub struct Runner {
     wipe_on_failure: bool,
     /// What earlier runs owe.
     owed_earlier: Vec<Owed>,
+    /// What probes learn together, until the first effect.
+    look: Arc<Look>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +156,7 @@ impl Runner {
             handover: mpsc::channel(HANDOVERS_MAX),
             wipe_on_failure: false,
             owed_earlier: Vec::new(),
+            look: Arc::default(),
         }
     }
 
@@ -375,6 +379,7 @@ impl Runner {
             clock: Arc::clone(&self.world.clock),
             evidence: Transcript::default(),
             book: self.book(&spec.id),
+            look: Some(Arc::clone(&self.look)),
         };
         let work = Work {
             index: step,

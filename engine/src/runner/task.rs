@@ -120,6 +120,9 @@ async fn perform(work: &Work) -> Result<Answer, Failure> {
         .step
         .as_ref()
         .map_err(|why| Failure::clean(why.clone()))?;
+    if work.mode != Mode::Attempt {
+        change(work);
+    }
     match work.mode {
         Mode::Reconcile if mutant::on(Mutant::NoProbeOnResume) => Ok(Answer::Found(Probe::Absent)),
         Mode::Reconcile => look(work, step.as_ref()).await.map(Answer::Found),
@@ -152,6 +155,13 @@ async fn look(work: &Work, step: &dyn Step) -> Result<Probe, Failure> {
     }
 }
 
+/// What probes learnt together does not hold any more: something changes, or what was interrupted may still be changing it.
+fn change(work: &Work) {
+    if let Some(look) = &work.cx.look {
+        look.end();
+    }
+}
+
 async fn attempt(work: &Work, step: &dyn Step) -> Result<Answer, Failure> {
     let found = match look(work, step).await? {
         Probe::Satisfied(receipt) if !work.redo => {
@@ -163,6 +173,7 @@ async fn attempt(work: &Work, step: &dyn Step) -> Result<Answer, Failure> {
             return Ok(Answer::Succeeded(how, receipt));
         }
         Probe::Satisfied(_) | Probe::Unknown { .. } | Probe::Running => {
+            change(work);
             let before = work.before.clone().unwrap_or(Before::Nothing);
             return Ok(Answer::Succeeded(
                 How::Changed,
@@ -171,6 +182,7 @@ async fn attempt(work: &Work, step: &dyn Step) -> Result<Answer, Failure> {
         }
         found @ (Probe::Absent | Probe::Drifted { .. } | Probe::Partial { .. }) => found,
     };
+    change(work);
     let before = match work.before.clone() {
         Some(before) => before,
         None => capture(work, step, found).await?,

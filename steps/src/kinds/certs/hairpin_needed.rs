@@ -7,6 +7,7 @@ use serde_json::Value;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
+use super::super::fleet;
 use super::super::login::Login;
 use super::super::nft_hairpin::NftHairpin;
 use super::super::patience::Patience;
@@ -14,6 +15,7 @@ use super::super::tool::Toolbox;
 use super::super::{Act, bound, only_looked};
 use super::hairpin_way::{BRIDGE_NF, NO, Seen, Tried, YES, burst};
 use super::{KubeNode, Reached, is_ssh, on_host, reached, try_web};
+use crate::host::Output;
 use crate::host::shell::Shell;
 use crate::host::{Cmd, Host};
 use crate::kind::{About, Kind, Out, Pace};
@@ -60,7 +62,7 @@ impl Certificates {
         let Ok(cmd) = self.toolbox.kubectl(&args) else {
             return Ok(false);
         };
-        let Some(output) = sh.probe(&cmd).await?.filter(crate::host::Output::ok) else {
+        let Some(output) = sh.probe(&cmd).await?.filter(Output::ok) else {
             return Ok(false);
         };
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -105,9 +107,19 @@ impl HairpinNeeded {
 
     /// Tries each node's own port from the host: without that nothing can be said about the way.
     async fn ingress(&self, sh: Shell<'_>) -> Result<Option<String>, Failure> {
+        let mut asked = Vec::new();
         for node in &self.nodes {
             let url = format!("http://{}:{NODE_PORT}/", node.ip()?);
-            let Some(output) = sh.probe(&on_host(try_web(&[], &url))).await? else {
+            asked.push(on_host(try_web(&[], &url)));
+        }
+        let branches = asked
+            .iter()
+            .map(|cmd| {
+                Box::pin(sh.probe(cmd)) as fleet::Pending<'_, Result<Option<Output>, Failure>>
+            })
+            .collect();
+        for (node, output) in self.nodes.iter().zip(fleet::all(sh, branches).await) {
+            let Some(output) = output? else {
                 return Ok(Some("`curl` is not installed on the host".to_owned()));
             };
             if reached(output.code) != Reached::Yes {

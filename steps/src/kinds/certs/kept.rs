@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use wiab_engine::outcome::Failure;
 use zeroize::Zeroizing;
 
+use super::super::fleet;
 use super::super::tool::Toolbox;
 use crate::certs::{MANAGER_NAMESPACE, NAMESPACE};
 use crate::host::shell::Shell;
@@ -114,9 +115,18 @@ pub(super) fn complaint(output: &Output) -> Failure {
 /// The secrets that are in the cluster.
 pub(super) async fn live(sh: Shell<'_>, toolbox: &Toolbox) -> Result<Vec<Value>, Failure> {
     let mut all = Vec::new();
-    for (namespace, names) in PLACES {
-        let asked = question(toolbox, namespace, names, "json")?;
-        let Some(output) = sh.secret(&asked).await? else {
+    let asked: Vec<Cmd> = PLACES
+        .iter()
+        .map(|(namespace, names)| question(toolbox, namespace, names, "json"))
+        .collect::<Result<_, _>>()?;
+    let branches = asked
+        .iter()
+        .map(|asked| {
+            Box::pin(sh.secret(asked)) as fleet::Pending<'_, Result<Option<Output>, Failure>>
+        })
+        .collect();
+    for output in fleet::all(sh, branches).await {
+        let Some(output) = output? else {
             return Ok(Vec::new());
         };
         if !output.ok() {

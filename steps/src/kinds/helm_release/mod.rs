@@ -5,6 +5,7 @@ mod evidence;
 mod pods;
 mod recover;
 mod state;
+mod stored;
 mod wanted;
 
 use std::pin::{Pin, pin};
@@ -176,7 +177,15 @@ impl HelmRelease {
 
     /// Whether everything is as wanted.
     async fn look(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
-        let history = match History::look(sh, &self.tools, &self.namespace, self.name()).await? {
+        let stored = stored::find(sh, &self.tools, &self.namespace, self.name()).await;
+        let (history, values) = match stored {
+            Some(stored) => (Some(stored.history), Some(stored.values)),
+            None => (
+                History::look(sh, &self.tools, &self.namespace, self.name()).await?,
+                None,
+            ),
+        };
+        let history = match history {
             Some(history) if !history.is_empty() => history,
             _ => return Ok(Probe::Absent),
         };
@@ -193,7 +202,10 @@ impl HelmRelease {
                 return Ok(Probe::Partial { what });
             }
         };
-        let found = state::values(sh, &self.tools, &self.namespace, self.name()).await?;
+        let found = match values {
+            Some(values) => values,
+            None => state::values(sh, &self.tools, &self.namespace, self.name()).await?,
+        };
         if let Some(diff) = wanted.diff(&history, &found) {
             return Ok(Probe::Drifted { diff });
         }

@@ -1,6 +1,7 @@
 //! The pods of a release: which are ready, which never will be.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 use wiab_engine::outcome::Failure;
@@ -67,23 +68,9 @@ impl Pods {
         namespace: &str,
         release: &str,
     ) -> Result<Option<Self>, Failure> {
-        let kinds = "deployments,statefulsets,daemonsets,jobs,pods,services";
-        let Ok(cmd) = tools.kubectl(&["get", kinds, "-n", namespace, "-o", "json"]) else {
-            return Ok(None);
-        };
-        // Specifications may hold passwords in their environment.
-        let Some(output) = sh.secret(&cmd).await? else {
-            return Ok(None);
-        };
-        if no_cluster(&output) {
-            return Ok(None);
-        }
-        if !output.ok() {
-            return Err(refused("kubectl get pods", &output));
-        }
-        let list: Value = serde_json::from_slice(&output.stdout)
-            .map_err(|_| Failure::dirty("kubectl's list of pods has an unknown form"))?;
-        Ok(Some(Self::of(&list, release)))
+        let question = format!("what runs in {namespace}");
+        let list = sh.cx.once(&question, list(sh, tools, namespace)).await?;
+        Ok(list.map(|list| Self::of(&list, release)))
     }
 
     /// Reads a list of objects.
@@ -168,6 +155,31 @@ impl Pods {
         }
         parts.join(", ")
     }
+}
+
+/// Everything of a namespace that a release may have made to run; `None` without a cluster.
+async fn list(
+    sh: Shell<'_>,
+    tools: &Toolbox,
+    namespace: &str,
+) -> Result<Option<Arc<Value>>, Failure> {
+    let kinds = "deployments,statefulsets,daemonsets,jobs,pods,services";
+    let Ok(cmd) = tools.kubectl(&["get", kinds, "-n", namespace, "-o", "json"]) else {
+        return Ok(None);
+    };
+    // Specifications may hold passwords in their environment.
+    let Some(output) = sh.secret(&cmd).await? else {
+        return Ok(None);
+    };
+    if no_cluster(&output) {
+        return Ok(None);
+    }
+    if !output.ok() {
+        return Err(refused("kubectl get pods", &output));
+    }
+    let list = serde_json::from_slice(&output.stdout)
+        .map_err(|_| Failure::dirty("kubectl's list of pods has an unknown form"))?;
+    Ok(Some(Arc::new(list)))
 }
 
 fn text<'a>(json: &'a Value, pointer: &str) -> &'a str {

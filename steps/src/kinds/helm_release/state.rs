@@ -67,7 +67,12 @@ impl History {
             Failure::dirty(format!("helm's history has an unknown form: {error}"))
         })?;
         all.sort_by_key(|revision| revision.number);
-        Ok(Self(all))
+        Ok(Self::of(all))
+    }
+
+    /// Revisions in their order.
+    pub(super) fn of(revisions: Vec<Revision>) -> Self {
+        Self(revisions)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -3,7 +3,7 @@
 use wiab_engine::outcome::Failure;
 
 use super::footprint::Footprint;
-use super::look::{Found, ask, question};
+use super::look::{Found, ask_each, question};
 use super::{Role, Site};
 use crate::host::shell::Shell;
 
@@ -50,17 +50,23 @@ fn schemas(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Asks the first node that answers about all.
+/// Asks every node about all.
 pub(crate) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     let mut found = Found::default();
     let nodes: Vec<_> = site.of(Role::Datanode).collect();
-    for host in &nodes {
-        let questions = [
-            question("status", &[NODETOOL, JAVA, "status"]),
-            question("schema", &[NODETOOL, JAVA, "describecluster"]),
+    let status = || {
+        vec![
             question("link", &["test", "-e", "/opt/cassandra"]),
-        ];
-        let told = ask(sh, site, host, &questions).await?;
+            question("status", &[NODETOOL, JAVA, "status"]),
+        ]
+    };
+    let schema = || vec![question("schema", &[NODETOOL, JAVA, "describecluster"])];
+    // Every call of nodetool starts a Java of its own, for a second and more: all of them at once.
+    let asks = nodes.iter().map(|host| (*host, status()));
+    let more = nodes.iter().map(|host| (*host, schema()));
+    let mut told = ask_each(sh, site, asks.chain(more).collect()).await?;
+    let schemas_told = told.split_off(nodes.len());
+    for ((host, told), (_, schema)) in told.into_iter().zip(schemas_told) {
         if found.silent(host, &told) {
             continue;
         }
@@ -78,9 +84,9 @@ pub(crate) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
                 .missing
                 .push(format!("{name} sees {up} of {} nodes up", nodes.len()));
         }
-        let text = told.text("schema");
+        let text = schema.text("schema");
         let versions = schemas(&text);
-        if told.yes("schema") && versions.len() != 1 {
+        if schema.yes("schema") && versions.len() != 1 {
             found.missing.push(format!(
                 "{name} sees {} schema versions: {}",
                 versions.len(),

@@ -4,7 +4,7 @@ use serde_json::Value;
 use wiab_engine::outcome::Failure;
 
 use super::footprint::Footprint;
-use super::look::{Found, ask, question};
+use super::look::{Found, ask_each, question};
 use super::{Role, Site};
 use crate::host::shell::Shell;
 
@@ -25,13 +25,18 @@ pub(super) const PRINTS: &[Footprint] = &[Footprint {
 pub(crate) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     let mut found = Found::default();
     let nodes: Vec<_> = site.of(Role::Datanode).collect();
-    for host in &nodes {
-        let url = format!("http://{}:9200/_cluster/health", host.ip);
-        let questions = [
-            question("health", &["curl", "-fsS", "--max-time", "10", &url]),
+    let urls: Vec<String> = nodes
+        .iter()
+        .map(|host| format!("http://{}:9200/_cluster/health", host.ip))
+        .collect();
+    let asks = nodes.iter().zip(&urls).map(|(host, url)| {
+        let questions = vec![
+            question("health", &["curl", "-fsS", "--max-time", "10", url]),
             question("files", &["test", "-e", "/etc/elasticsearch"]),
         ];
-        let told = ask(sh, site, host, &questions).await?;
+        (*host, questions)
+    });
+    for (host, told) in ask_each(sh, site, asks.collect()).await? {
         if found.silent(host, &told) {
             continue;
         }

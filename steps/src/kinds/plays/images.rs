@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::Failure;
 
+use super::super::fleet::{Pending, all};
 use super::footprint::must;
 use super::look::{Found, Told, ask, must_ask, question};
 use super::{Role, Site, SiteHost};
@@ -126,13 +127,18 @@ pub(crate) async fn look_at(
 /// Looks at all nodes and both sets.
 pub(super) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     let mut found = Found::default();
-    for host in site.of(Role::Kubenode) {
-        for set in [ImageSet::System, ImageSet::Helm] {
-            let (told, images) = look_at(sh, site, host, set).await?;
-            if found.silent(host, &told) {
-                continue;
-            }
-            note(host, set, &images, &mut found);
+    let nodes = site.of(Role::Kubenode);
+    let looks: Vec<_> = nodes
+        .flat_map(|host| [ImageSet::System, ImageSet::Helm].map(|set| (host, set)))
+        .collect();
+    let branches = looks
+        .iter()
+        .map(|(host, set)| Box::pin(look_at(sh, site, host, *set)) as Pending<'_, _>)
+        .collect();
+    for ((host, set), seen) in looks.iter().zip(all(sh, branches).await) {
+        let (told, images) = seen?;
+        if !found.silent(host, &told) {
+            note(host, *set, &images, &mut found);
         }
     }
     Ok(found)

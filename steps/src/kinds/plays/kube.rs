@@ -4,7 +4,7 @@ use serde_json::Value;
 use wiab_engine::outcome::Failure;
 
 use super::footprint::Footprint;
-use super::look::{Found, ask, question};
+use super::look::{Found, ask, ask_all, question};
 use super::{Role, Site};
 use crate::host::shell::{InTime, Shell};
 use crate::kinds::known;
@@ -61,12 +61,11 @@ pub(crate) fn admin_conf(toolbox: &Toolbox) -> String {
 /// Looks at every node's container engine.
 pub(super) async fn look_engine(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     let mut found = Found::default();
-    for host in site.of(Role::Kubenode) {
-        let questions = [
-            question("runs", &["systemctl", "is-active", "containerd"]),
-            question("version", &["/usr/local/bin/containerd", "--version"]),
-        ];
-        let told = ask(sh, site, host, &questions).await?;
+    let questions = [
+        question("runs", &["systemctl", "is-active", "containerd"]),
+        question("version", &["/usr/local/bin/containerd", "--version"]),
+    ];
+    for (host, told) in ask_all(sh, site, site.of(Role::Kubenode), &questions).await? {
         if found.silent(host, &told) {
             continue;
         }

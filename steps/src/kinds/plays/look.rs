@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use wiab_engine::outcome::{Failure, Probe, Receipt};
 
+use super::super::fleet::{Pending, all};
 use super::super::login::SSH_FAILED;
 use super::{Site, SiteHost};
 use crate::host::quote;
@@ -127,7 +128,35 @@ pub(crate) async fn ask(
     Ok(Told::Said(answers))
 }
 
-/// The same where an effect follows: a machine that cannot be asked is a failure.
+/// Asks machines at once, each its own questions; the answers are in their order.
+pub(crate) async fn ask_each<'a>(
+    sh: Shell<'_>,
+    site: &Site,
+    asks: Vec<(&'a SiteHost, Vec<Question<'_>>)>,
+) -> Result<Vec<(&'a SiteHost, Told)>, Failure> {
+    let branches = asks
+        .iter()
+        .map(|(host, questions)| Box::pin(ask(sh, site, host, questions)) as Pending<'_, _>)
+        .collect();
+    let told = all(sh, branches).await.into_iter();
+    asks.iter()
+        .zip(told)
+        .map(|((host, _), told)| Ok((*host, told?)))
+        .collect()
+}
+
+/// Asks machines the same at once.
+pub(crate) async fn ask_all<'a>(
+    sh: Shell<'_>,
+    site: &Site,
+    hosts: impl Iterator<Item = &'a SiteHost>,
+    questions: &[Question<'_>],
+) -> Result<Vec<(&'a SiteHost, Told)>, Failure> {
+    let asks = hosts.map(|host| (host, questions.to_vec())).collect();
+    ask_each(sh, site, asks).await
+}
+
+/// One machine where an effect follows: one that cannot be asked is a failure.
 pub(crate) async fn must_ask(
     sh: Shell<'_>,
     site: &Site,

@@ -300,6 +300,12 @@ impl Play {
         site: &Site,
         apt: &str,
     ) -> Result<Found, Failure> {
+        // What a playbook made, a later step checks again.
+        let question = format!("{self:?} on its machines");
+        sh.cx.once(&question, self.found(sh, site, apt)).await
+    }
+
+    async fn found(self, sh: Shell<'_>, site: &Site, apt: &str) -> Result<Found, Failure> {
         match self {
             Self::OfflineSources => offline_sources::look(sh, site, apt).await,
             Self::KubeEngine => kube::look_engine(sh, site).await,

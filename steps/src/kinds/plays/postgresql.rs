@@ -4,7 +4,7 @@
 use wiab_engine::outcome::Failure;
 
 use super::footprint::{Before, Footprint};
-use super::look::{Found, Told, ask, must_ask, question};
+use super::look::{Found, Told, ask_all, must_ask, question};
 use super::{Role, Site, SiteHost};
 use crate::host::shell::Shell;
 
@@ -184,8 +184,7 @@ fn judge(nodes: &[Node<'_>]) -> Found {
 /// Asks all nodes for their part.
 pub(crate) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     let mut nodes = Vec::new();
-    for host in site.of(Role::Datanode) {
-        let told = ask(sh, site, host, &questions()).await?;
+    for (host, told) in ask_all(sh, site, site.of(Role::Datanode), &questions()).await? {
         nodes.push(node(host, &told));
     }
     Ok(judge(&nodes))

@@ -4,7 +4,7 @@ use serde_json::Value;
 use wiab_engine::outcome::Failure;
 
 use super::footprint::Footprint;
-use super::look::{Found, ask, question};
+use super::look::{Found, ask_all, question};
 use super::{Role, Site};
 use crate::host::shell::Shell;
 
@@ -41,8 +41,8 @@ fn names(hosts: &str, ip: &str, name: &str) -> bool {
 pub(super) async fn look_names(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     let mut found = Found::default();
     let nodes: Vec<_> = site.of(Role::Datanode).collect();
-    for host in &nodes {
-        let told = ask(sh, site, host, &[question("hosts", &["cat", "/etc/hosts"])]).await?;
+    let questions = [question("hosts", &["cat", "/etc/hosts"])];
+    for (host, told) in ask_all(sh, site, nodes.iter().copied(), &questions).await? {
         if found.silent(host, &told) {
             continue;
         }
@@ -74,19 +74,18 @@ fn running(status: &str) -> usize {
 pub(crate) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
     let mut found = Found::default();
     let nodes: Vec<_> = site.of(Role::Datanode).collect();
-    for host in &nodes {
-        let questions = [
-            question(
-                "status",
-                &["rabbitmqctl", "cluster_status", "--formatter", "json"],
-            ),
-            question(
-                "policies",
-                &["rabbitmqctl", "list_policies", "--formatter", "json"],
-            ),
-            question("files", &["test", "-e", "/etc/rabbitmq"]),
-        ];
-        let told = ask(sh, site, host, &questions).await?;
+    let questions = [
+        question(
+            "status",
+            &["rabbitmqctl", "cluster_status", "--formatter", "json"],
+        ),
+        question(
+            "policies",
+            &["rabbitmqctl", "list_policies", "--formatter", "json"],
+        ),
+        question("files", &["test", "-e", "/etc/rabbitmq"]),
+    ];
+    for (host, told) in ask_all(sh, site, nodes.iter().copied(), &questions).await? {
         if found.silent(host, &told) {
             continue;
         }

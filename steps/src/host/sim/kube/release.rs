@@ -1,15 +1,19 @@
 //! Releases of helm: one secret per revision.
 
+use std::io::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use super::super::entity::KubeObject;
 use super::super::state::Draft;
 
 /// One revision of a release.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Release {
     pub(crate) name: String,
     pub(crate) namespace: String,
@@ -25,7 +29,6 @@ pub(crate) struct Release {
     /// Images of its parts: `brig` → `quay.io/wire/brig:5.23.0`.
     pub(crate) images: std::collections::BTreeMap<String, String>,
     /// When it was begun.
-    #[serde(skip)]
     pub(crate) begun_ms: u64,
 }
 
@@ -40,7 +43,37 @@ impl Release {
             return None;
         }
         let data = secret.pointer("/data/release")?.as_str()?;
-        serde_json::from_slice(&STANDARD.decode(data).ok()?).ok()
+        let packed = STANDARD.decode(STANDARD.decode(data).ok()?).ok()?;
+        let record: Value = serde_json::from_reader(GzDecoder::new(packed.as_slice())).ok()?;
+        let text = |pointer: &str| Some(record.pointer(pointer)?.as_str()?.to_owned());
+        Some(Self {
+            name: text("/name")?,
+            namespace: text("/namespace")?,
+            revision: record.get("version")?.as_u64()?,
+            status: text("/info/status")?,
+            description: text("/info/description")?,
+            chart: text("/chart/metadata/name")?,
+            version: text("/chart/metadata/version")?,
+            app_version: text("/chart/metadata/appVersion")?,
+            config: record.get("config")?.clone(),
+            images: serde_json::from_value(record.get("images")?.clone()).ok()?,
+            begun_ms: 0,
+        })
+    }
+
+    /// As helm writes it into the secret: packed. `images` is the simulated machine's own.
+    fn packed(&self) -> String {
+        let record = json!({
+            "name": self.name, "namespace": self.namespace, "version": self.revision,
+            "info": {"status": self.status, "description": self.description},
+            "chart": {"metadata": {"name": self.chart, "version": self.version, "appVersion": self.app_version}},
+            "config": self.config, "images": self.images,
+        });
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        // Writing into memory does not fail.
+        let written = packed.write_all(record.to_string().as_bytes());
+        let bytes = written.and_then(|()| packed.finish()).unwrap_or_default();
+        STANDARD.encode(STANDARD.encode(bytes))
     }
 
     /// All revisions of a release, oldest first.
@@ -86,7 +119,7 @@ impl Release {
     /// Stores the revision.
     pub(crate) fn put(&self, draft: &mut Draft<'_>) {
         let secret = format!("sh.helm.release.v1.{}.v{}", self.name, self.revision);
-        let data = STANDARD.encode(json!(self).to_string());
+        let data = self.packed();
         let json = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1",
             "metadata": {
