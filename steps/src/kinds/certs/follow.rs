@@ -6,7 +6,7 @@ use super::super::only_looked;
 use super::cure::{Cured, Cures, Healer};
 use super::verdict::Case;
 use super::watch::{News, Watch};
-use crate::certs::{NAMESPACE, Ready};
+use crate::certs::{NAMESPACE, Ready, Standing};
 use crate::kind::Pace;
 
 /// How long trouble without a known cause is waited out after its evidence was taken, in milliseconds.
@@ -95,7 +95,12 @@ async fn watched(
                     }
                 }
                 let failure = case.failure(&trouble, &ranking);
-                if ranking.first().is_some() || trouble.look.failed.is_some() {
+                // While nobody complains, what was merely seen beside it may have nothing to do with the quiet.
+                let quiet = trouble.complaint.is_empty();
+                let known = ranking
+                    .first()
+                    .is_some_and(|first| !(quiet && first.standing == Standing::Seen));
+                if known || trouble.look.failed.is_some() {
                     return Err(failure);
                 }
                 // What is not known may still go away by itself.
