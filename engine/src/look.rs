@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
 
 use crate::ports::{Clock, StepCx};
 
@@ -79,7 +80,11 @@ impl Look {
     {
         loop {
             match self.turn(question) {
-                Turn::Wait => clock.sleep(WAIT_MS).await,
+                Turn::Wait => {
+                    // A clock whose waits are over at once must not keep the one who asks from its turn.
+                    give_way().await;
+                    clock.sleep(WAIT_MS).await;
+                }
                 Turn::Over => return ask.await,
                 Turn::Known(answer) => {
                     return match answer.downcast::<T>() {
@@ -96,6 +101,20 @@ impl Look {
             }
         }
     }
+}
+
+/// Lets every other task go on first.
+async fn give_way() {
+    let mut given = false;
+    std::future::poll_fn(|cx| {
+        if given {
+            return Poll::Ready(());
+        }
+        given = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl StepCx {
@@ -124,7 +143,7 @@ mod tests {
     use super::*;
     use crate::ports::{BoxFuture, Busy};
 
-    /// A clock of which every wait yields once.
+    /// A clock whose waits are over at once.
     #[derive(Debug)]
     struct Yields;
 
@@ -136,7 +155,7 @@ mod tests {
             0
         }
         fn sleep(&self, _ms: u64) -> BoxFuture<'_, ()> {
-            Box::pin(tokio::task::yield_now())
+            Box::pin(std::future::ready(()))
         }
         fn alarm(&self, _ms: u64) -> BoxFuture<'_, Busy> {
             Box::pin(std::future::pending())
@@ -175,7 +194,7 @@ mod tests {
             tokio::pin!(cancelled);
             let first = std::future::poll_fn(|cx| {
                 let polled = cancelled.as_mut().poll(cx);
-                std::task::Poll::Ready(polled.is_pending())
+                Poll::Ready(polled.is_pending())
             });
             assert!(first.await);
         }

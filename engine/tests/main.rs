@@ -8,3 +8,4 @@
 mod accounts;
 mod golden;
 mod journalled;
+mod looks;
