@@ -21,7 +21,8 @@ def arguments():
             one.add_argument(word)
         one.add_argument("-n", "--namespace", default="default")
         one.add_argument("-o", "--output")
-        one.add_argument("--wait", action="store_const", const="watcher")
+        # As helm 3 of the releases waits: for what runs. The engine's own way also waits for certificates.
+        one.add_argument("--wait", action="store_const", const="legacy")
         one.add_argument("--timeout", type=seconds, default=300)
         one.add_argument("--install", action="store_true")
         one.add_argument("-f", "--values", action="append", default=[])
