@@ -1,9 +1,10 @@
-//! Probes of a run look together until something changes the host, and never after it.
+//! Probes look together until something changes the host, and never after it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use wiab_engine::id::{RunId, StepId};
+use wiab_engine::look::Look;
 use wiab_engine::outcome::{Before, Failure, Outcome, Probe, Receipt};
 use wiab_engine::plan::StepSpec;
 use wiab_engine::ports::{BoxFuture, NoSecrets, Step, StepCx, Steps};
@@ -133,4 +134,63 @@ fn after_the_first_effect_every_look_is_a_new_one() {
     let lister = Lister::with(&["a"]);
     assert_eq!((run(&lister), lister.asked()), (Outcome::Completed, 4));
     assert_eq!(*lister.there.lock().unwrap(), ["a", "b", "c"]);
+}
+
+/// What a step of this look has at hand.
+fn cx(look: &Arc<Look>) -> StepCx {
+    StepCx {
+        look: Some(look.clone()),
+        ..StepCx::new(RUN, StepId::new("a").unwrap(), Arc::new(Still))
+    }
+}
+
+async fn counted(count: &AtomicU32) -> u32 {
+    let number = count.fetch_add(1, Ordering::SeqCst);
+    tokio::task::yield_now().await;
+    number
+}
+
+#[test]
+fn a_question_is_asked_once_until_the_look_is_over() {
+    let (look, count) = (Arc::default(), AtomicU32::new(0));
+    let cx = cx(&look);
+    block(async {
+        let ask = || cx.once("q", counted(&count));
+        let answers = tokio::join!(ask(), ask(), ask());
+        assert_eq!((answers, ask().await), ((0, 0, 0), 0));
+        assert_eq!(cx.once("other", counted(&count)).await, 1);
+        let other = cx.once("q", async { "of another type" }).await;
+        assert_eq!(other, "of another type");
+        look.end();
+        assert!(!cx.looks_together());
+        assert_eq!((ask().await, ask().await), (2, 3));
+    });
+}
+
+#[test]
+fn who_is_cancelled_leaves_the_question_to_the_next() {
+    let (look, count) = (Arc::default(), AtomicU32::new(0));
+    let cx = cx(&look);
+    block(async {
+        tokio::select! {
+            biased;
+            _ = cx.once("q", std::future::pending::<u32>()) => panic!("nothing was answered"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert_eq!(cx.once("q", counted(&count)).await, 0);
+    });
+}
+
+#[test]
+fn an_answer_that_comes_after_the_end_is_not_kept() {
+    let (look, count) = (Arc::<Look>::default(), AtomicU32::new(0));
+    let cx = cx(&look);
+    block(async {
+        let slow = cx.once("q", async {
+            look.end();
+            counted(&count).await
+        });
+        assert_eq!(slow.await, 0);
+        assert_eq!(cx.once("q", counted(&count)).await, 1);
+    });
 }

@@ -3,7 +3,7 @@
 use super::tree::{none, read};
 
 /// Most packages in Cargo.lock. Raising it is a decision: say in the commit what the new ones are for. russh alone brings some eighty.
-const PACKAGES_MAX: usize = 290;
+const PACKAGES_MAX: usize = 291;
 
 /// Advisories that we live with, and the package that each is about. All four say "unmaintained", none a vulnerability.
 const ADVISORIES: &[(&str, &str)] = &[

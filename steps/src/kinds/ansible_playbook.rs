@@ -91,7 +91,7 @@ impl AnsiblePlaybook {
     }
 
     async fn look(&self, sh: Shell<'_>) -> Result<Probe, Failure> {
-        self.play.probe(sh, &self.site, self.apt()?).await
+        Ok(self.play.look(sh, &self.site, self.apt()?).await?.probe())
     }
 
     /// Runs a playbook, or attaches to it, and reports as it goes.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wiab_engine::id::Lane;
-use wiab_engine::outcome::{Failure, Probe, UndoClass};
+use wiab_engine::outcome::{Failure, UndoClass};
 
 pub(crate) use self::footprint::must;
 use self::footprint::{Before, Footprint};
@@ -300,8 +300,7 @@ impl Play {
         site: &Site,
         apt: &str,
     ) -> Result<Found, Failure> {
-        // What a playbook made, a later step checks again.
-        let question = format!("{self:?} on its machines");
+        let question = format!("{self:?} {:?}", self.vars(apt));
         sh.cx.once(&question, self.found(sh, site, apt)).await
     }
 
@@ -319,16 +318,6 @@ impl Play {
             Self::RabbitmqDns => rabbitmq::look_names(sh, site).await,
             Self::Rabbitmq => rabbitmq::look(sh, site).await,
         }
-    }
-
-    /// Looks at its effect.
-    pub(crate) async fn probe(
-        self,
-        sh: Shell<'_>,
-        site: &Site,
-        apt: &str,
-    ) -> Result<Probe, Failure> {
-        Ok(self.look(sh, site, apt).await?.probe())
     }
 
     /// Records what undo will restore.
