@@ -15,9 +15,8 @@ use super::LocalHost;
 use super::clock::pause;
 use super::process::{Target, boot_id, look, program, session};
 
-/// How long the wrapper may take to note the end of a killed command: it syncs, and a disk that others write to full capacity
-/// has been seen to need more than ten seconds.
-const NOTE_MS: u64 = 60_000;
+/// How long the wrapper may take to note the end of a killed command: it syncs.
+const NOTE_MS: u64 = 10_000;
 
 /// Time between two looks at a running job, first and last.
 const POLL_MS: (u64, u64) = (10, 250);

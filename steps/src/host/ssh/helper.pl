@@ -12,7 +12,7 @@ use IO::Handle;
 use POSIX qw(:sys_wait_h);
 
 my ($HALF, $FRAME_MAX, $BUSY_MAX) = (2 << 20, 64 << 20, 1 << 20);
-my ($GRACE_S, $PIPE_GRACE_S, $SILENCE_S, $NOTE_S) = (5, 1, 90, 60);
+my ($GRACE_S, $PIPE_GRACE_S, $SILENCE_S, $NOTE_S) = (5, 1, 90, 10);
 my ($in, $out, $heard, $ending) = ('', '', time, 0);
 my (%run, %of, %follow, @wake);
 my %login = %ENV;
@@ -241,7 +241,7 @@ sub process {
     my $text = slurp("/proc/$pid/stat") or return;
     $text =~ s/.*\)//s;
     my @is = split ' ', $text;
-    return { ended => scalar($is[0] =~ /[ZX]/), session => $is[3], start => $is[19] };
+    return { ended => scalar($is[0] =~ /[ZX]/), parent => $is[1], session => $is[3], start => $is[19] };
 }
 
 sub session {
@@ -309,20 +309,39 @@ sub gone { my ($most_s, $so) = @_; my $until = now() + $most_s; select undef, un
 
 sub signal_each { my ($name, @pids) = @_; my $ok = 1; for (@pids) { $ok = 0 if !kill($name, $_) && $! == EPERM } return $ok }
 
+# Living processes of a job's session that belong to the command: not the wrapper, nor what it notes the exit code with. Before
+# the note is begun the wrapper has no other child than the command; it is renamed, so it is asked for in this order.
+sub command {
+    my ($dir, $leader) = @_;
+    my @all = grep { $_ != $leader } session($leader);
+    return @all unless -e "$dir/exit.$leader" || -e "$dir/exit";
+    return grep { my $seen = process($_); $seen && $seen->{parent} != $leader } @all;
+}
+
+# A process and the program that it is: one that was forked is its parent's until it becomes another, and a signal that came
+# before that may have met its parent's handler.
+sub program { my ($pid) = @_; my $seen = process($pid); return join ' ', $pid, $seen ? $seen->{start} : 0, slurp("/proc/$pid/cmdline") // '' }
+
 # Ends everything in the job's session, whoever is left of it: TERM, some time, KILL. The wrapper is the last. Ends with 13
-# when somebody may not be signalled.
+# when somebody may not be signalled. The session is looked at again and again: the wrapper may start the command, and the
+# command another one, between a look and the signal.
 sub verb_jobkill {
     my ($id, $dir, $grace_ms) = @_;
     beside($id, sub {
         my $claim = claim($dir) or return 0;
         return 0 unless lives($claim);
         my $leader = $claim->[0];
-        my $others = sub { grep { $_ != $leader } session($leader) };
+        return 13 if !kill(0, $leader) && $! == EPERM;
+        my ($barred, %told) = (0);
         my $none = sub { !session($leader) };
-        signal_each('TERM', session($leader)) or return 13;
-        gone($grace_ms / 1000, sub { !$others->() });
-        signal_each('KILL', $others->());
-        gone($NOTE_S, $none);
+        my $until_none = sub {
+            my ($most_s, $name, $which) = @_;
+            gone($most_s, sub { $barred ||= !signal_each($name, $which->(command($dir, $leader))); $barred || $none->() });
+        };
+        $until_none->($grace_ms / 1000, 'TERM', sub { grep { !$told{ program($_) }++ } @_ });
+        return 13 if $barred;
+        $until_none->($NOTE_S, 'KILL', sub { @_ });
+        return 13 if $barred;
         signal_each('KILL', session($leader));
         return gone($NOTE_S, $none) ? 0 : 1;
     });
