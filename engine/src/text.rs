@@ -1,13 +1,6 @@
-//! Small text helpers: hexadecimal, and the closest known word for "did you mean".
+//! Small text helpers: hexadecimal and time as the journal writes them, and the closest known word for "did you mean".
 
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
+pub use wiab_journal::{hex, rfc3339};
 
 /// The known word closest to `wanted`, if it is close enough to be a typing mistake.
 pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -44,4 +44,5 @@ pub use lock::Holder;
 pub use opening::Opening;
 pub use options::{Options, login_name};
 pub use reader::{Reader, Source};
+pub use text::{hex, rfc3339};
 pub use types::{Batch, Entry, Frame, Hash, Render, RunKey};

@@ -1,7 +1,7 @@
 //! Hexadecimal and time as text.
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     bytes
         .iter()
@@ -23,8 +23,8 @@ pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// RFC 3339 in UTC with milliseconds.
-pub(crate) fn rfc3339(time_ms: u64) -> String {
+/// A Unix time in milliseconds as RFC 3339 in UTC, with its milliseconds.
+pub fn rfc3339(time_ms: u64) -> String {
     let (days, ms) = (time_ms / 86_400_000, time_ms % 86_400_000);
     // Days since 0000-03-01 in eras of 400 years: the usual civil calendar arithmetic.
     let shifted = days.saturating_add(719_468);

@@ -1,5 +1,7 @@
 //! Times of day in UTC as text: `2026-01-01T00:00:00Z`, and as openssl writes them.
 
+use wiab_engine::text::rfc3339;
+
 const DAY_S: u64 = 86_400;
 
 /// Days since 1970-01-01 of a date; years count from March, so that the leap day ends one.
@@ -31,23 +33,10 @@ pub(crate) fn parse_utc(text: &str) -> Option<u64> {
 
 /// A Unix time in milliseconds, in UTC.
 pub fn utc(wall_ms: u64) -> String {
-    let seconds = wall_ms / 1_000;
-    let days = seconds / DAY_S + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        0..=9 => (year_of_era + era * 400, month + 3),
-        _ => (year_of_era + era * 400 + 1, month - 9),
-    };
-    let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
-        seconds % 60
-    )
+    let text = rfc3339(wall_ms);
+    // Kubernetes and the secrets' file count in seconds.
+    text.split_once('.')
+        .map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// The day of a Unix time in milliseconds, in UTC: `2026-01-01`.
