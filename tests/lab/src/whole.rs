@@ -15,8 +15,6 @@ use crate::scenario::{FOREIGN, Scenario};
 use crate::snapshot::Snapshot;
 
 const CONFIG: &str = include_str!("../machine/whole.toml");
-/// Where the machine sees the artifact.
-const ARTIFACT: &str = "/lab/wire-server-deploy-static-lab.tgz";
 /// Longest time that one wiab command may take, in seconds.
 const LIMIT_S: u64 = 3 * 3600;
 /// Pause after a failed issuance of a certificate, in seconds.
@@ -64,16 +62,12 @@ pub(crate) fn run(cache: &Cache, wiab: &Path, until: Option<&str>, keep: bool) -
 
 /// What the machine sees: the binary and the artifact.
 fn shared(cache: &Cache, wiab: &Path) -> Result<Vec<Bind>> {
-    let artifact = artifact::ensure(cache)?;
-    let mut shared = Vec::new();
-    for (from, to) in [(wiab, WIAB), (artifact.as_path(), ARTIFACT)] {
-        shared.push(Bind {
-            from: fs_err::canonicalize(from)?,
-            to: to.into(),
-            writable: false,
-        });
-    }
-    Ok(shared)
+    let binary = Bind {
+        from: fs_err::canonicalize(wiab)?,
+        to: WIAB.into(),
+        writable: false,
+    };
+    Ok(vec![binary, artifact::share(cache)?])
 }
 
 /// Gives the machine what its user would have made: a way in, and a directory with a configuration. The outside is all of the

@@ -14,6 +14,7 @@ use wiab_steps::host::sim::StandIn;
 use crate::cache::{Cache, Scratch};
 use crate::cmd::Cmd;
 use crate::error::{LabError, Result};
+use crate::inside::Bind;
 use crate::kube::pki;
 use crate::sys;
 use crate::tools;
@@ -57,6 +58,15 @@ pub(crate) fn ensure(cache: &Cache) -> Result<PathBuf> {
         build(scratch, &release, &texts, &tools, &guest)
     })?;
     Ok(place.join(FILE))
+}
+
+/// The artifact, as something that the machine sees where the configurations name it.
+pub(crate) fn share(cache: &Cache) -> Result<Bind> {
+    Ok(Bind {
+        from: fs_err::canonicalize(ensure(cache)?)?,
+        to: Path::new("/lab").join(FILE),
+        writable: false,
+    })
 }
 
 /// Every file that is a text: the stand-in's own, replaced and joined by those that do something.

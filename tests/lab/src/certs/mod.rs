@@ -13,7 +13,6 @@ use crate::bench::Bench;
 use crate::cache::Cache;
 use crate::error::{Result, ensure};
 use crate::hairpin::ground::Ground;
-use crate::inside::Bind;
 use crate::kube::Control;
 use crate::machine::Machine;
 use crate::say::say;
@@ -21,8 +20,6 @@ use crate::scenario::Scenario;
 use crate::step;
 
 const CONFIG: &str = include_str!("../../machine/certs.toml");
-/// Where the machine sees the artifact.
-const ARTIFACT: &str = "/lab/wire-server-deploy-static-lab.tgz";
 /// Pause after a failed issuance, in seconds: an hour in reality.
 const BACKOFF_S: u64 = 20;
 /// Longest time that one wiab command may take, in seconds.
@@ -38,15 +35,10 @@ const APPLY: &str = "apply --yes --set plan=certificates --skip e2e";
 
 /// Proves the binary at `wiab` on a machine whose nodes are network namespaces. With `keep`, a machine on which it failed stays.
 pub(crate) fn run(cache: &Cache, wiab: &Path, keep: bool) -> Result<()> {
-    let artifact = Bind {
-        from: fs_err::canonicalize(artifact::ensure(cache)?)?,
-        to: ARTIFACT.into(),
-        writable: false,
-    };
     Scenario {
         name: "certs",
         cache,
-        binds: &[step::share()?, artifact],
+        binds: &[step::share()?, artifact::share(cache)?],
         keep,
     }
     .prove(|machine| {
