@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Poll;
 
 use crate::ports::{Clock, StepCx};
 
@@ -80,11 +79,7 @@ impl Look {
     {
         loop {
             match self.turn(question) {
-                Turn::Wait => {
-                    // A clock whose waits are over at once must not keep the one who asks from its turn.
-                    give_way().await;
-                    clock.sleep(WAIT_MS).await;
-                }
+                Turn::Wait => clock.sleep(WAIT_MS).await,
                 Turn::Over => return ask.await,
                 Turn::Known(answer) => {
                     return match answer.downcast::<T>() {
@@ -101,20 +96,6 @@ impl Look {
             }
         }
     }
-}
-
-/// Lets every other task go on first.
-async fn give_way() {
-    let mut given = false;
-    std::future::poll_fn(|cx| {
-        if given {
-            return Poll::Ready(());
-        }
-        given = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl StepCx {

@@ -5,6 +5,7 @@ mod ansible_progress;
 pub mod apt_dist_upgrade;
 pub mod apt_packages;
 pub mod artifact_file;
+mod at_once;
 pub mod cert_manager_ready;
 pub mod certs;
 pub mod chart_values;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::{Step, Tick};
 
-use super::fleet::{self, Finding, FleetHost, Verdict, all, failure, last_line, look};
+use super::at_once::all;
+use super::fleet::{self, Finding, FleetHost, Verdict, failure, last_line, look};
 use super::host_keys::{Keys, Offered, given_differs, known_name};
 use super::login::Login;
 use super::whole_file::{Old, capture};
@@ -179,7 +180,7 @@ impl VmsAdopted {
     async fn offered(&self, sh: Shell<'_>) -> Result<Vec<Option<Offered>>, Failure> {
         let scans = self.hosts.iter().map(|host| {
             let port = fleet::port(&self.login, &host.ip);
-            Box::pin(super::host_keys::scan(sh, &host.ip, port)) as fleet::Pending<'_, _>
+            super::host_keys::scan(sh, &host.ip, port)
         });
         let mut offered = Vec::new();
         for key in all(sh, scans.collect()).await {

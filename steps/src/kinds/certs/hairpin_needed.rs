@@ -7,7 +7,7 @@ use serde_json::Value;
 use wiab_engine::outcome::{Failure, Probe, Receipt, UndoClass};
 use wiab_engine::ports::Step;
 
-use super::super::fleet;
+use super::super::at_once::all;
 use super::super::login::Login;
 use super::super::nft_hairpin::NftHairpin;
 use super::super::patience::Patience;
@@ -112,13 +112,8 @@ impl HairpinNeeded {
             let url = format!("http://{}:{NODE_PORT}/", node.ip()?);
             asked.push(on_host(try_web(&[], &url)));
         }
-        let branches = asked
-            .iter()
-            .map(|cmd| {
-                Box::pin(sh.probe(cmd)) as fleet::Pending<'_, Result<Option<Output>, Failure>>
-            })
-            .collect();
-        for (node, output) in self.nodes.iter().zip(fleet::all(sh, branches).await) {
+        let branches = asked.iter().map(|cmd| sh.probe(cmd)).collect();
+        for (node, output) in self.nodes.iter().zip(all(sh, branches).await) {
             let Some(output) = output? else {
                 return Ok(Some("`curl` is not installed on the host".to_owned()));
             };

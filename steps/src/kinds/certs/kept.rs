@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wiab_engine::outcome::Failure;
 use zeroize::Zeroizing;
 
-use super::super::fleet;
+use super::super::at_once::all;
 use super::super::tool::Toolbox;
 use crate::certs::{MANAGER_NAMESPACE, NAMESPACE};
 use crate::host::shell::Shell;
@@ -114,18 +114,13 @@ pub(super) fn complaint(output: &Output) -> Failure {
 
 /// The secrets that are in the cluster.
 pub(super) async fn live(sh: Shell<'_>, toolbox: &Toolbox) -> Result<Vec<Value>, Failure> {
-    let mut all = Vec::new();
+    let mut secrets = Vec::new();
     let asked: Vec<Cmd> = PLACES
         .iter()
         .map(|(namespace, names)| question(toolbox, namespace, names, "json"))
         .collect::<Result<_, _>>()?;
-    let branches = asked
-        .iter()
-        .map(|asked| {
-            Box::pin(sh.secret(asked)) as fleet::Pending<'_, Result<Option<Output>, Failure>>
-        })
-        .collect();
-    for output in fleet::all(sh, branches).await {
+    let branches = asked.iter().map(|asked| sh.secret(asked)).collect();
+    for output in all(sh, branches).await {
         let Some(output) = output? else {
             return Ok(Vec::new());
         };
@@ -137,9 +132,9 @@ pub(super) async fn live(sh: Shell<'_>, toolbox: &Toolbox) -> Result<Vec<Value>,
             continue;
         };
         match found.get("items").and_then(Value::as_array) {
-            Some(items) => all.extend(items.iter().map(plain)),
-            None => all.push(plain(&found)),
+            Some(items) => secrets.extend(items.iter().map(plain)),
+            None => secrets.push(plain(&found)),
         }
     }
-    Ok(all)
+    Ok(secrets)
 }

@@ -3,13 +3,10 @@
 mod facts;
 mod judge;
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
-
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::Failure;
 
+use super::at_once::all;
 use super::login::{Login, SSH_FAILED, SSH_PORT};
 use crate::host::Output;
 use crate::host::shell::{InTime, Shell};
@@ -62,12 +59,9 @@ pub(super) async fn look<'a>(
     login: &Login,
     hosts: &'a [FleetHost],
 ) -> Result<Vec<Seen<'a>>, Failure> {
-    let questions = hosts
-        .iter()
-        .map(|host| Box::pin(ask(sh, login, host, hosts)) as Pending<'_, _>)
-        .collect();
+    let questions = hosts.iter().map(|host| ask(sh, login, host, hosts));
     let mut seen = Vec::new();
-    for (host, answer) in hosts.iter().zip(all(sh, questions).await) {
+    for (host, answer) in hosts.iter().zip(all(sh, questions.collect()).await) {
         let answer = answer?;
         seen.push(Seen { host, answer });
     }
@@ -129,37 +123,4 @@ pub(super) fn last_line(output: &Output) -> String {
     let said = output.error_text();
     let last = said.lines().rfind(|line| !line.trim().is_empty());
     last.unwrap_or("ssh gave no reason").trim().to_owned()
-}
-
-/// Work of one branch.
-pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Does all of them at once; the answers are in their order.
-pub(super) async fn all<T>(sh: Shell<'_>, branches: Vec<Pending<'_, T>>) -> Vec<T> {
-    // A virtual clock counts one token per branch that still works; the first branch works on the step's own.
-    let mut tokens: Vec<_> = branches
-        .iter()
-        .skip(1)
-        .map(|_| sh.cx.clock.busy())
-        .collect();
-    let mut branches: Vec<_> = branches.into_iter().map(|branch| (branch, None)).collect();
-    poll_fn(|cx| {
-        let mut waits = false;
-        for (branch, done) in branches.iter_mut().filter(|(_, done)| done.is_none()) {
-            match branch.as_mut().poll(cx) {
-                Poll::Ready(answer) => {
-                    *done = Some(answer);
-                    drop(tokens.pop());
-                }
-                Poll::Pending => waits = true,
-            }
-        }
-        if waits {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
-    })
-    .await;
-    branches.into_iter().filter_map(|(_, done)| done).collect()
 }

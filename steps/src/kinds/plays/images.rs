@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use wiab_engine::outcome::Failure;
 
-use super::super::fleet::{Pending, all};
+use super::super::at_once::all;
 use super::footprint::must;
 use super::look::{Found, Told, ask, must_ask, question};
 use super::{Role, Site, SiteHost};
@@ -133,9 +133,8 @@ pub(super) async fn look(sh: Shell<'_>, site: &Site) -> Result<Found, Failure> {
         .collect();
     let branches = looks
         .iter()
-        .map(|(host, set)| Box::pin(look_at(sh, site, host, *set)) as Pending<'_, _>)
-        .collect();
-    for ((host, set), seen) in looks.iter().zip(all(sh, branches).await) {
+        .map(|(host, set)| look_at(sh, site, host, *set));
+    for ((host, set), seen) in looks.iter().zip(all(sh, branches.collect()).await) {
         let (told, images) = seen?;
         if !found.silent(host, &told) {
             note(host, *set, &images, &mut found);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wiab_engine::outcome::{Failure, Probe, Receipt};
 
-use super::super::fleet::{Pending, all};
+use super::super::at_once::all;
 use super::super::login::SSH_FAILED;
 use super::{Site, SiteHost};
 use crate::host::quote;
@@ -136,9 +136,8 @@ pub(crate) async fn ask_each<'a>(
 ) -> Result<Vec<(&'a SiteHost, Told)>, Failure> {
     let branches = asks
         .iter()
-        .map(|(host, questions)| Box::pin(ask(sh, site, host, questions)) as Pending<'_, _>)
-        .collect();
-    let told = all(sh, branches).await.into_iter();
+        .map(|(host, questions)| ask(sh, site, host, questions));
+    let told = all(sh, branches.collect()).await.into_iter();
     asks.iter()
         .zip(told)
         .map(|((host, _), told)| Ok((*host, told?)))
